@@ -1,0 +1,27 @@
+# postbus_add_plugin(NAME SOURCES a.cc ... [LINK lib ...] [OUTPUT_DIRECTORY dir])
+# A plugin: one shared object NAME.so that exports postbus_plugin_entry and nothing else.
+#   -z defs            a missing symbol fails the link, not the first call
+#   -fno-gnu-unique    otherwise two loaded versions of a plugin would share inline statics
+# Sources with logic go into a static library <target>_objects too, so that tests link them without loading the plugin.
+function(postbus_add_plugin name)
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "OUTPUT_DIRECTORY" "SOURCES;LINK")
+  set(target "postbus_plugin_${name}")
+  add_library(${target} MODULE ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE postbus_sdk ${ARG_LINK})
+  set_target_properties(${target} PROPERTIES
+    PREFIX "" OUTPUT_NAME "${name}" SUFFIX ".so"
+    C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    LINK_DEPENDS "${CMAKE_SOURCE_DIR}/sdk/plugin.version")
+  target_compile_options(${target} PRIVATE "$<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>")
+  target_link_options(${target} PRIVATE "-Wl,--version-script=${CMAKE_SOURCE_DIR}/sdk/plugin.version"
+    -Wl,--exclude-libs,ALL -Wl,-z,now)
+  if(NOT POSTBUS_SANITIZE)  # the sanitizer runtime lives in the executable
+    target_link_options(${target} PRIVATE -Wl,-z,defs)
+  endif()
+  if(ARG_OUTPUT_DIRECTORY)
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${ARG_OUTPUT_DIRECTORY}")
+  else()
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/plugins")
+    install(TARGETS ${target} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/postbus/plugins")
+  endif()
+endfunction()

@@ -1,0 +1,23 @@
+# Every library postbus uses, found once. All are Debian 12 packages.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Boost 1.74 REQUIRED)  # headers only: Asio, Beast, DLL (with std::filesystem)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(prometheus-cpp REQUIRED CONFIG)
+pkg_check_modules(rdkafka REQUIRED IMPORTED_TARGET rdkafka)
+pkg_check_modules(ctemplate REQUIRED IMPORTED_TARGET libctemplate)
+if(POSTBUS_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
+endif()
+
+add_library(postbus_boost INTERFACE)
+target_link_libraries(postbus_boost INTERFACE Boost::headers Threads::Threads)
+target_compile_definitions(postbus_boost INTERFACE BOOST_DLL_USE_STD_FS BOOST_ASIO_NO_DEPRECATED)
+
+add_library(postbus_rapidjson INTERFACE)  # Debian's rapidjson-dev is headers under /usr/include
+target_compile_definitions(postbus_rapidjson INTERFACE RAPIDJSON_HAS_STDSTRING=1)
