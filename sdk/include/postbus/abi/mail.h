@@ -1,0 +1,54 @@
+/* postbus/abi/mail.h - one mail as a transport sees it. */
+#pragma once
+
+#include "postbus/abi/types.h"
+
+/* A mailbox: display name (may be empty) and RFC 5321 address local-part@domain. */
+typedef struct postbus_mailbox {
+  postbus_str name;
+  postbus_str address;
+} postbus_mailbox;
+
+typedef struct postbus_header {
+  postbus_str name;
+  postbus_str value; /* unfolded, UTF-8, not encoded */
+} postbus_header;
+
+/* The mail in pieces, for providers that compose it themselves. Text is UTF-8 with LF or CRLF line ends. */
+typedef struct postbus_parts {
+  uint32_t size;
+  uint32_t n_to;
+  postbus_mailbox from;
+  const postbus_mailbox *to;
+  postbus_str subject;
+  postbus_str text;
+  postbus_str html;
+  int64_t date_unix_ms; /* of the Date header */
+  const postbus_header *headers;
+  uint32_t n_headers;
+  uint32_t reserved;
+} postbus_parts;
+
+enum {
+  POSTBUS_MAIL_8BIT = 1 << 0,     /* `raw` has bytes above 127: needs 8BITMIME */
+  POSTBUS_MAIL_SMTPUTF8 = 1 << 1, /* an address has bytes above 127: needs SMTPUTF8 */
+  POSTBUS_MAIL_HIGH = 1 << 2,     /* high priority */
+  POSTBUS_MAIL_LOW = 1 << 3       /* low priority */
+};
+
+/* Valid and constant, with all it points to, from submit until its complete. */
+typedef struct postbus_mail {
+  uint32_t size;
+  uint32_t flags;
+  uint64_t token; /* names this attempt in permit_send, complete and cancel */
+  postbus_str event_id;
+  postbus_str idempotency_key; /* the same for every attempt of the same recipients; for providers that have one */
+  postbus_str message_id;      /* of the Message-ID header, with its angle brackets */
+  postbus_str sender;          /* envelope: RFC 5321 reverse-path without angle brackets */
+  const postbus_str *recipients; /* envelope: RFC 5321 forward-paths without angle brackets */
+  uint32_t n_recipients;
+  uint32_t attempt;           /* 1 = first */
+  postbus_str raw;            /* canonical RFC 5322: CRLF only, lines <= 998, not dot-stuffed; if caps say WANTS_RAW */
+  const postbus_parts *parts; /* if caps say WANTS_PARTS, else NULL */
+  int64_t deadline_ms;        /* give up (NOT_SENT) if the point of no return is not reached by then */
+} postbus_mail;
