@@ -1,0 +1,35 @@
+// queue/queue_config.h - the `queue:` section of the configuration. Plain structs; defaults here are the defaults.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace postbus {
+
+struct KafkaConfig {
+  std::string brokers = "localhost:9093";  // bootstrap.servers
+  std::string topic = "email-queue";       // normal priority; -high and -low beside it
+  std::string prefix;                      // of the other topics; empty = topic less a trailing "-queue"
+  std::string group_id = "messaging-service-group";
+  std::map<std::string, std::string> librdkafka;  // passed on; keys that would break the guarantee are refused by name
+  std::string from;  // where to begin without a committed offset on a topic used before: earliest | latest | RFC 3339
+
+  std::string Prefix() const;
+};
+
+struct SqliteConfig {
+  std::string path = "postbus.db";
+};
+
+struct QueueConfig {
+  enum class Type { kKafka, kSqlite };
+  Type type = Type::kKafka;
+  KafkaConfig kafka;
+  SqliteConfig sqlite;
+  std::string state_dir = "var";   // group.instance.id under a lock (Kafka)
+  size_t max_event_bytes = 900 * 1024;
+};
+
+}  // namespace postbus
