@@ -1,0 +1,676 @@
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "event/email_event.h"
+#include "tests/event/allocation_counter.h"
+#include "tests/event/injections.h"
+#include "tests/event/samples.h"
+
+namespace postbus {
+namespace {
+
+using Violations = std::vector<std::pair<std::string, std::string>>;
+
+class EventDecoderTest : public ::testing::Test {
+ protected:
+  bool Decode(std::string_view json, Strictness strictness = Strictness::kQueue) {
+    return decoder_.Decode(json, strictness, event_);
+  }
+  Violations Why() const {
+    Violations violations;
+    for (const Violation& violation : decoder_.violations())
+      violations.emplace_back(violation.pointer, violation.detail);
+    return violations;
+  }
+  // Decodes a whole event with these members added to a valid message.
+  bool DecodeWith(std::string_view members, Strictness strictness = Strictness::kQueue) {
+    text_ = R"({"message":{"to":"a@b","template":"t",)" + std::string(members) + "}}";
+    return Decode(text_, strictness);
+  }
+  std::string_view At(std::string_view json, ByteRange range) { return json.substr(range.offset, range.size); }
+
+  void ExpectRefused(std::string_view json, std::string_view pointer, std::string_view detail_part) {
+    ASSERT_FALSE(Decode(json)) << json.substr(0, 200);
+    ASSERT_GE(decoder_.violations().size(), 1u);
+    EXPECT_EQ(decoder_.violations()[0].pointer, pointer) << decoder_.violations()[0].detail;
+    EXPECT_NE(decoder_.violations()[0].detail.find(detail_part), std::string::npos) << decoder_.violations()[0].detail;
+  }
+  void ExpectSyntaxError(std::string_view json, size_t offset) {
+    ExpectRefused(json, "", "not JSON at byte " + std::to_string(offset) + ":");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+  }
+
+  EventDecoder decoder_;
+  EmailEvent event_;
+  std::string text_;
+};
+
+TEST_F(EventDecoderTest, SeedExample) {
+  for (const Strictness strictness : {Strictness::kQueue, Strictness::kApi}) {
+    ASSERT_TRUE(Decode(kSeedExample, strictness));
+    EXPECT_TRUE(decoder_.violations().empty());
+    EXPECT_EQ(event_.type, "password_reset");
+    EXPECT_EQ(event_.id, "550e8400-e29b-41d4-a716-446655440000");
+    EXPECT_EQ(event_.from, (Mailbox{"", "noreply@usualstore.com"}));
+    EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"", "user@example.com"}}));
+    EXPECT_EQ(event_.subject, "Password Reset Request");
+    EXPECT_EQ(event_.template_name, "password-reset");
+    EXPECT_EQ(event_.priority, Priority::kHigh);
+    EXPECT_EQ(event_.timestamp_unix_ms, 1766692800000);
+    EXPECT_EQ(event_.max_retries, 3);
+    EXPECT_EQ(At(kSeedExample, event_.data), "{\n      \"Link\": \"https://usualstore.com/reset?token=abc123\"\n    }");
+    EXPECT_EQ(At(kSeedExample, event_.retry_count), "0");
+    EXPECT_EQ(At(kSeedExample, event_.status), "\"pending\"");
+    EXPECT_EQ(At(kSeedExample, event_.id_value), "\"550e8400-e29b-41d4-a716-446655440000\"");
+    EXPECT_EQ(At(kSeedExample, event_.from_value), "\"noreply@usualstore.com\"");
+    EXPECT_EQ(At(kSeedExample, event_.timestamp_value), "\"2025-12-25T20:00:00Z\"");
+    const std::string_view message = At(kSeedExample, event_.message);
+    EXPECT_TRUE(message.starts_with("{\n    \"id\""));
+    EXPECT_TRUE(message.ends_with("\"pending\"\n  }"));
+  }
+}
+
+TEST_F(EventDecoderTest, GoZeroValuesAreAbsent) {
+  for (const Strictness strictness : {Strictness::kQueue, Strictness::kApi}) {
+    ASSERT_TRUE(Decode(kGoZeroValues, strictness));
+    EXPECT_EQ(event_.type, "");
+    EXPECT_EQ(event_.id, "");
+    EXPECT_EQ(event_.from, Mailbox());
+    EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"", "user@example.com"}}));
+    EXPECT_EQ(event_.subject, "");
+    EXPECT_EQ(event_.template_name, "welcome");
+    EXPECT_EQ(event_.priority, Priority::kNormal);
+    EXPECT_EQ(event_.timestamp_unix_ms, 0);
+    EXPECT_EQ(event_.max_retries, EmailEvent::kAbsent);
+    EXPECT_EQ(event_.data.size, 0u);
+    EXPECT_EQ(At(kGoZeroValues, event_.status), "\"\"");
+  }
+}
+
+TEST_F(EventDecoderTest, OptionalFieldsMayBeMissingNullEmptyOrZero) {
+  EXPECT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
+  for (const std::string_view absent : {"null", "\"\"", "0", "-0", "0.0", "0e5"}) {
+    for (const std::string_view field :
+         {"id", "from", "subject", "data", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
+      EXPECT_TRUE(DecodeWith("\"" + std::string(field) + "\":" + std::string(absent))) << field << " " << absent;
+    }
+    EXPECT_TRUE(Decode(R"({"type":)" + std::string(absent) + R"(,"message":{"to":"a@b","template":"t"}})"));
+    EXPECT_EQ(event_.data.size, 0u);
+    EXPECT_EQ(event_.max_retries, EmailEvent::kAbsent);
+  }
+}
+
+TEST_F(EventDecoderTest, AnObjectIsReusedWithoutTraces) {
+  ASSERT_TRUE(Decode(kSeedExample));
+  ASSERT_TRUE(Decode(R"({"message":{"to":["x@y","N <z@y>"],"template":"t"}})"));
+  EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"", "x@y"}, {"N", "z@y"}}));
+  ASSERT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
+  EXPECT_EQ(event_.type, "");
+  EXPECT_EQ(event_.id, "");
+  EXPECT_EQ(event_.from, Mailbox());
+  EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"", "a@b"}}));
+  EXPECT_EQ(event_.subject, "");
+  EXPECT_EQ(event_.template_name, "t");
+  EXPECT_EQ(event_.priority, Priority::kNormal);
+  EXPECT_EQ(event_.timestamp_unix_ms, 0);
+  EXPECT_EQ(event_.max_retries, EmailEvent::kAbsent);
+  EXPECT_EQ(event_.data.size, 0u);
+  EXPECT_EQ(event_.status.size, 0u);
+  EXPECT_FALSE(Decode("{"));
+  EXPECT_TRUE(Decode(kSeedExample));
+  EXPECT_TRUE(decoder_.violations().empty());
+}
+
+TEST_F(EventDecoderTest, AllocatesNothingInUse) {
+  ASSERT_TRUE(Decode(kSeedExample));
+  const long before = AllocationCount();
+  for (int i = 0; i < 100; ++i) {
+    if (!Decode(kSeedExample)) FAIL();
+  }
+  EXPECT_EQ(AllocationCount(), before);
+}
+
+TEST_F(EventDecoderTest, Ids) {
+  ASSERT_TRUE(DecodeWith(R"("id":"order-7:A.b_c")"));
+  EXPECT_EQ(event_.id, "order-7:A.b_c");
+  EXPECT_TRUE(DecodeWith("\"id\":\"" + std::string(128, 'i') + "\""));
+  EXPECT_FALSE(DecodeWith("\"id\":\"" + std::string(129, 'i') + "\""));
+  EXPECT_FALSE(DecodeWith(R"("id":"a b")"));
+  EXPECT_EQ(Why(), (Violations{{"/id", "\"a b\" is not an id: 1 to 128 of A-Z a-z 0-9 . _ : -"}}));
+  EXPECT_FALSE(DecodeWith(R"("id":7)"));
+  EXPECT_EQ(Why(), (Violations{{"/id", "id must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, Recipients) {
+  ASSERT_TRUE(Decode(R"({"message":{"to":"Ann \u003ca@b\u003e","template":"t"}})"));
+  EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"Ann", "a@b"}}));
+  ASSERT_TRUE(Decode(R"({"message":{"to":["a@b"],"template":"t"}})"));
+  EXPECT_EQ(event_.to, (std::vector<Mailbox>{{"", "a@b"}}));
+  for (const std::string_view missing : {R"("x":1)", R"("to":null)", R"("to":"")", R"("to":[])", R"("to":0)"}) {
+    ExpectRefused(R"({"message":{"template":"t",)" + std::string(missing) + "}}", "/to", "to is missing");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+  }
+  for (const std::string_view wrong : {"1", "true", "{}", R"({"a":["b"]})"}) {
+    ExpectRefused(R"({"message":{"template":"t","to":)" + std::string(wrong) + "}}", "/to",
+                  "to must be a string or a list of strings");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+  }
+  EXPECT_FALSE(Decode(R"({"message":{"template":"t","to":["a@b","x",null,1,["c@d"],{"to":"a@b"},"","d@e"]}})"));
+  EXPECT_EQ(Why(), (Violations{{"/to/1", "\"x\" is not an address (RFC 5322 addr-spec)"},
+                               {"/to/2", "a recipient must be a string"},
+                               {"/to/3", "a recipient must be a string"},
+                               {"/to/4", "a recipient must be a string"},
+                               {"/to/5", "a recipient must be a string"},
+                               {"/to/6", "\"\" is not an address (RFC 5322 addr-spec)"}}));
+}
+
+TEST_F(EventDecoderTest, AtMost50Recipients) {
+  auto with = [](int count) {
+    std::string json = R"({"message":{"template":"t","to":[)";
+    for (int i = 0; i < count; ++i) json += (i > 0 ? ",\"r" : "\"r") + std::to_string(i) + "@example.com\"";
+    return json + "]}}";
+  };
+  ASSERT_TRUE(Decode(with(50)));
+  EXPECT_EQ(event_.to.size(), 50u);
+  EXPECT_EQ(event_.to[49].address, "r49@example.com");
+  EXPECT_FALSE(Decode(with(51)));
+  EXPECT_EQ(Why(), (Violations{{"/to", "to has 51 recipients; at most 50 are allowed"}}));
+  EXPECT_FALSE(Decode(with(20000)));
+  EXPECT_EQ(Why(), (Violations{{"/to", "to has 20000 recipients; at most 50 are allowed"}}));
+  EXPECT_LE(event_.to.size(), 50u);  // what is refused is not kept, either
+}
+
+TEST_F(EventDecoderTest, From) {
+  ASSERT_TRUE(DecodeWith(R"("from":"Usual Store <noreply@usualstore.com>")"));
+  EXPECT_EQ(event_.from, (Mailbox{"Usual Store", "noreply@usualstore.com"}));
+  EXPECT_FALSE(DecodeWith(R"("from":"nobody")"));
+  EXPECT_EQ(Why(), (Violations{{"/from", "\"nobody\" is not an address (RFC 5322 addr-spec)"}}));
+  EXPECT_FALSE(DecodeWith(R"("from":["a@b"])"));
+  EXPECT_EQ(Why(), (Violations{{"/from", "from must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, Subject) {
+  ASSERT_TRUE(DecodeWith(R"("subject":"Gr\u00fc\u00dfe \ud83c\udf89")"));
+  EXPECT_EQ(event_.subject, "Grüße 🎉");
+  EXPECT_TRUE(DecodeWith("\"subject\":\"" + std::string(998, 's') + "\""));
+  EXPECT_FALSE(DecodeWith("\"subject\":\"" + std::string(999, 's') + "\""));
+  EXPECT_EQ(Why(), (Violations{{"/subject", "subject has 999 bytes; at most 998 are allowed"}}));
+  std::string umlauts;
+  for (int i = 0; i < 500; ++i) umlauts += "ä";
+  EXPECT_FALSE(DecodeWith("\"subject\":\"" + umlauts + "\""));
+  EXPECT_FALSE(DecodeWith(R"("subject":"Hello\r\nBcc: x@y")"));
+  EXPECT_EQ(Why(), (Violations{{"/subject", "subject has a line break in it"}}));
+  EXPECT_FALSE(DecodeWith(R"("subject":{"a":1})"));
+  EXPECT_EQ(Why(), (Violations{{"/subject", "subject must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, Template) {
+  auto with = [](std::string_view value) {
+    return R"({"message":{"to":"a@b","template":)" + std::string(value) + "}}";
+  };
+  for (const std::string_view good : {R"("password-reset")", R"("a")", R"("0")", R"("Order_2.final")", R"("a.")"}) {
+    EXPECT_TRUE(Decode(with(good))) << good;
+  }
+  EXPECT_TRUE(Decode(with("\"" + std::string(128, 't') + "\"")));
+  EXPECT_FALSE(Decode(with("\"" + std::string(129, 't') + "\"")));
+  for (const std::string_view bad :
+       {R"("..")", R"("../x")", R"("a/b")", R"("a\\b")", R"("a..b")", R"(".a")", R"("-a")", R"("_a")", R"("a b")",
+        R"("ä")", R"("a\n")", R"("a\u0000")", R"("/etc/passwd")", R"(" a")", R"("%2e%2e")"}) {
+    ExpectRefused(with(bad), "/template", "is not a template name");
+  }
+  for (const std::string_view missing : {"null", "\"\"", "0"}) {
+    ExpectRefused(with(missing), "/template", "template is missing");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+  }
+  ExpectRefused(R"({"message":{"to":"a@b","html":"<p>","text":"x"}})", "/template", "template is missing");
+  ExpectRefused(with("[]"), "/template", "template must be a string");
+  EXPECT_EQ(decoder_.violations().size(), 1u);
+}
+
+TEST_F(EventDecoderTest, Data) {
+  ASSERT_TRUE(DecodeWith(R"("data" : {"a":[1,2,{"b":"}\"]"}],"lines":"one\r\ntwo %0d%0a \u2028","":null} )"));
+  EXPECT_EQ(At(text_, event_.data), R"({"a":[1,2,{"b":"}\"]"}],"lines":"one\r\ntwo %0d%0a \u2028","":null})");
+  ASSERT_TRUE(DecodeWith(R"("data":{})"));
+  EXPECT_EQ(At(text_, event_.data), "{}");
+  for (const std::string_view wrong : {"[]", R"([{"a":1}])", "1", R"("{}")", "true", "false"}) {
+    EXPECT_FALSE(DecodeWith("\"data\":" + std::string(wrong)));
+    EXPECT_EQ(Why(), (Violations{{"/data", "data must be an object"}}));
+  }
+}
+
+TEST_F(EventDecoderTest, NamesOfTheFormatInsideDataMeanNothing) {
+  ASSERT_TRUE(DecodeWith(
+      R"("data":{"to":1,"message":{"to":2,"retry_count":9},"status":{},"data":[],"priority":"x","data":2,"to":3})"));
+  EXPECT_EQ(event_.to[0].address, "a@b");
+  EXPECT_EQ(event_.retry_count.size, 0u);
+  EXPECT_EQ(event_.status.size, 0u);
+  ASSERT_TRUE(
+      Decode(R"({"other":{"message":{"to":1},"to":2},"list":[{"type":1}],"message":{"to":"a@b","template":"t"}})"));
+  EXPECT_EQ(event_.to[0].address, "a@b");
+}
+
+TEST_F(EventDecoderTest, Priority) {
+  ASSERT_TRUE(DecodeWith(R"("priority":"high")"));
+  EXPECT_EQ(event_.priority, Priority::kHigh);
+  ASSERT_TRUE(DecodeWith(R"("priority":"normal")"));
+  EXPECT_EQ(event_.priority, Priority::kNormal);
+  ASSERT_TRUE(DecodeWith(R"("priority":"l\u006fw")"));
+  EXPECT_EQ(event_.priority, Priority::kLow);
+  EXPECT_FALSE(DecodeWith(R"("priority":"HIGH")"));
+  EXPECT_EQ(Why(), (Violations{{"/priority", "\"HIGH\" is not a priority: high, normal or low"}}));
+  EXPECT_FALSE(DecodeWith(R"("priority":1)"));
+  EXPECT_EQ(Why(), (Violations{{"/priority", "priority must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, Timestamp) {
+  ASSERT_TRUE(DecodeWith(R"("timestamp":"2025-12-25T22:30:00.123456789+02:30")"));
+  EXPECT_EQ(event_.timestamp_unix_ms, 1766692800123);
+  ASSERT_TRUE(DecodeWith(R"("timestamp":"0001-01-01T00:00:00Z")"));
+  EXPECT_EQ(event_.timestamp_unix_ms, 0);
+  EXPECT_FALSE(DecodeWith(R"("timestamp":"yesterday")"));
+  EXPECT_EQ(Why(),
+            (Violations{{"/timestamp", "\"yesterday\" is not a time (RFC 3339), such as 2025-12-25T20:00:00Z"}}));
+  EXPECT_FALSE(DecodeWith(R"("timestamp":1766692800)"));
+  EXPECT_EQ(Why(), (Violations{{"/timestamp", "timestamp must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, MaxRetries) {
+  const std::pair<std::string_view, int> good[] = {{"3", 3},
+                                                   {"1", 1},
+                                                   {"-1", EmailEvent::kNever},
+                                                   {"2147483647", 2147483647},
+                                                   {"3.0", 3},
+                                                   {"0.5e1", 5},
+                                                   {"2e2", 200},
+                                                   {"0", EmailEvent::kAbsent},
+                                                   {"0.0", EmailEvent::kAbsent},
+                                                   {"null", EmailEvent::kAbsent}};
+  for (const auto& [text, value] : good) {
+    ASSERT_TRUE(DecodeWith("\"max_retries\":" + std::string(text))) << text;
+    EXPECT_EQ(event_.max_retries, value) << text;
+  }
+  for (const std::string_view bad :
+       {"-2", "1.5", "-0.5", "2147483648", "1e300", "99999999999999999999999999", "1e-300", "-1e9"}) {
+    EXPECT_FALSE(DecodeWith("\"max_retries\":" + std::string(bad))) << bad;
+    EXPECT_EQ(Why().at(0).first, "/max_retries");
+  }
+  EXPECT_FALSE(DecodeWith(R"("max_retries":"3")"));
+  EXPECT_EQ(Why(), (Violations{{"/max_retries", "max_retries must be an integer"}}));
+}
+
+TEST_F(EventDecoderTest, RetryCountAndStatusAreIgnoredWhateverTheyAre) {
+  for (const std::string_view value : {"0", "-7", "1e300", "\"sent\"", "\"bogus\\n\"", "null", "true", "false",
+                                       "[1,[2]]", R"({"a":{"b":"}"}})", "[]", "{}"}) {
+    ASSERT_TRUE(DecodeWith("\"retry_count\" : " + std::string(value) + " , \"status\":\t" + std::string(value) + "\n"))
+        << value;
+    EXPECT_EQ(At(text_, event_.retry_count), value);
+    EXPECT_EQ(At(text_, event_.status), value);
+  }
+}
+
+TEST_F(EventDecoderTest, Type) {
+  auto with = [](std::string_view value) {
+    return R"({"message":{"to":"a@b","template":"t"},"type":)" + std::string(value) + "}";
+  };
+  ASSERT_TRUE(Decode(with(R"("any text: at ALL, Grüße")")));
+  EXPECT_EQ(event_.type, "any text: at ALL, Grüße");
+  EXPECT_TRUE(Decode(with("\"" + std::string(256, 'x') + "\"")));
+  ExpectRefused(with("\"" + std::string(257, 'x') + "\""), "/type", "type has 257 bytes");
+  ExpectRefused(with(R"("a\nb")"), "/type", "type has a line break in it");
+  ExpectRefused(with("[1]"), "/type", "type must be a string");
+  ExpectRefused(with("true"), "/type", "type must be a string");
+}
+
+TEST_F(EventDecoderTest, TheMessageMustBeAnObject) {
+  ExpectRefused("{}", "/message", "message is missing");
+  ExpectRefused(R"({"type":"x"})", "/message", "message is missing");
+  ExpectRefused(R"({"message":null})", "/message", "message is missing");
+  ExpectRefused(R"({"to":"a@b","template":"t"})", "/message", "message is missing");
+  for (const std::string_view wrong : {"[]", "[{}]", "1", "\"x\"", "true"}) {
+    ExpectRefused(R"({"message":)" + std::string(wrong) + "}", "/message", "message must be an object");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+  }
+  ExpectRefused(R"({"message":{}})", "/to", "to is missing");
+  EXPECT_EQ(decoder_.violations().size(), 2u);
+}
+
+TEST_F(EventDecoderTest, TheRootMustBeAnObject) {
+  for (const std::string_view root : {"[]", R"([{"message":{}}])", "1", "\"x\"", "null", "true", " false "}) {
+    ExpectRefused(root, "", "the event is not a JSON object");
+    EXPECT_EQ(decoder_.violations().size(), 1u);
+    EXPECT_FALSE(decoder_.DecodeMessage(root, Strictness::kQueue, event_));
+    EXPECT_EQ(Why(), (Violations{{"", "the event is not a JSON object"}}));
+  }
+}
+
+TEST_F(EventDecoderTest, KnownFieldsStandOnce) {
+  for (const std::string_view field : {"id", "from", "to", "subject", "template", "data", "priority", "timestamp",
+                                       "retry_count", "max_retries", "status"}) {
+    const std::string twice = "\"" + std::string(field) + "\":null,\"" + std::string(field) + "\":null";
+    EXPECT_FALSE(Decode("{\"message\":{" + twice + "}}")) << field;
+    EXPECT_EQ(Why().at(0),
+              (std::pair<std::string, std::string>{"/" + std::string(field), std::string(field) + " is given twice"}));
+  }
+  ExpectRefused(R"({"message":{"to":"a@b","t\u006f":"c@d","template":"t"}})", "/to", "to is given twice");
+  ExpectRefused(R"({"type":"a","message":{"to":"a@b","template":"t"},"type":"b"})", "/type", "type is given twice");
+  ExpectRefused(R"({"message":{"to":"a@b","template":"t"},"message":{"to":"c@d","template":"t"}})", "/message",
+                "message is given twice");
+  EXPECT_EQ(decoder_.violations().size(), 1u);
+  EXPECT_TRUE(Decode(R"({"x":1,"x":2,"message":{"to":"a@b","template":"t","y":1,"y":2,"data":{"z":1,"z":2}}})"));
+}
+
+TEST_F(EventDecoderTest, QueueIgnoresUnknownFields) {
+  EXPECT_TRUE(Decode(
+      R"({"version":2,"meta":{"to":1},"message":{"To":1,"to":"a@b","template":"t","scheduled_att":"x","html":null,"tags":[["a"]]}})"));
+  EXPECT_EQ(event_.to[0].address, "a@b");
+}
+
+TEST_F(EventDecoderTest, ApiRefusesUnknownMessageFields) {
+  EXPECT_TRUE(Decode(R"({"version":2,"message":{"to":"a@b","template":"t"}})", Strictness::kApi));
+  EXPECT_FALSE(DecodeWith(R"("subjet":"x","tempalte":{"a":[1]},"maxRetries":3,"TO":"x@y")", Strictness::kApi));
+  EXPECT_EQ(Why(), (Violations{{"/subjet", "unknown field \"subjet\"; did you mean \"subject\"?"},
+                               {"/tempalte", "unknown field \"tempalte\"; did you mean \"template\"?"},
+                               {"/maxRetries", "unknown field \"maxRetries\"; did you mean \"max_retries\"?"},
+                               {"/TO", "unknown field \"TO\"; did you mean \"to\"?"}}));
+  EXPECT_FALSE(
+      DecodeWith(R"("scheduled_att":"2030-01-01T00:00:00Z","a/b~c":1,"":2,"type":"x","state":1)", Strictness::kApi));
+  const std::string known =
+      "; known are id, from, to, subject, template, data, priority, timestamp, retry_count, max_retries, status";
+  EXPECT_EQ(Why(), (Violations{{"/scheduled_att", "unknown field \"scheduled_att\"" + known},
+                               {"/a~1b~0c", "unknown field \"a/b~c\"" + known},
+                               {"/", "unknown field \"\"" + known},
+                               {"/type", "unknown field \"type\"" + known},
+                               {"/state", "unknown field \"state\"" + known}}));
+}
+
+TEST_F(EventDecoderTest, HugeAndStrangeNamesAreQuotedShort) {
+  const std::string huge(500000, 'k');
+  EXPECT_TRUE(DecodeWith("\"" + huge + "\":1"));
+  EXPECT_FALSE(DecodeWith("\"" + huge + "\":1", Strictness::kApi));
+  EXPECT_EQ(Why().at(0).first, "");
+  EXPECT_LT(Why().at(0).second.size(), 300u);
+  EXPECT_FALSE(DecodeWith(R"("a\nb":1)", Strictness::kApi));
+  EXPECT_EQ(Why().at(0).first, "");
+  EXPECT_EQ(Why().at(0).second.find('\n'), std::string::npos);
+}
+
+TEST_F(EventDecoderTest, CollectsViolationsInOrder) {
+  EXPECT_FALSE(Decode(
+      R"({"type":"a\u0007","message":{"id":"a b","from":"x","priority":"urgent","timestamp":"now","max_retries":-5,"data":[]}})"));
+  std::vector<std::string> pointers;
+  for (const auto& [pointer, detail] : Why()) pointers.push_back(pointer);
+  EXPECT_EQ(pointers, (std::vector<std::string>{"/type", "/id", "/from", "/priority", "/timestamp", "/max_retries",
+                                                "/data", "/to", "/template"}));
+}
+
+TEST_F(EventDecoderTest, CollectsAtMost20Violations) {
+  std::string json = R"({"message":{"template":"t","to":[)";
+  for (int i = 0; i < 40; ++i) json += std::string(i > 0 ? "," : "") + "\"x\"";
+  EXPECT_FALSE(Decode(json + "]}}"));
+  EXPECT_EQ(Why().size(), 20u);
+  EXPECT_EQ(Why().back().first, "/to/19");
+  // The rest is not even parsed: what is refused costs little.
+  EXPECT_FALSE(Decode(json + "]} no JSON"));
+  EXPECT_EQ(Why().size(), 20u);
+}
+
+TEST_F(EventDecoderTest, SyntaxErrorsGiveOneViolationWithTheOffset) {
+  ExpectSyntaxError("", 0);
+  ExpectSyntaxError("   ", 3);
+  ExpectSyntaxError("{", 1);
+  ExpectSyntaxError("x", 0);
+  ExpectSyntaxError(R"({"message":{"id":7,"to":"a@b",}})", 30);
+  ExpectSyntaxError(R"({"message":{"to":["a@b",]}})", 24);
+  ExpectSyntaxError("{'message':{}}", 1);
+  ExpectSyntaxError(R"({"message":{}} x)", 15);
+  ExpectSyntaxError(R"({"message":{}}{})", 14);
+  ExpectSyntaxError(R"({"message":01})", 12);
+  ExpectSyntaxError(R"({"message":+1})", 11);
+  ExpectSyntaxError(R"({"message":NaN})", 11);
+  ExpectSyntaxError(R"({"message":Infinity})", 11);
+  ExpectSyntaxError(R"({"message":"unfinished)", 22);
+  ExpectSyntaxError("{\"message\":\"line\nbreak\"}", 16);
+  ExpectSyntaxError("{\"message\":\"tab\t\"}", 15);
+  ExpectSyntaxError(R"({"message":"\x41"})", 12);
+  ExpectSyntaxError(R"({"message":"\u12g4"})", 12);
+  ExpectSyntaxError(R"({"message" "x"})", 11);
+  ExpectSyntaxError("/* comment */{}", 0);
+  ExpectSyntaxError("\xEF\xBB\xBF{}", 0);  // a byte order mark
+  ExpectSyntaxError(
+      "{\"a\":\xC2\xA0"
+      "1}",
+      5);
+}
+
+TEST_F(EventDecoderTest, EveryTruncationOfTheSeedExampleIsRefused) {
+  for (size_t size = 0; size < kSeedExample.size(); ++size) {
+    // A copy of exactly this size: a sanitizer sees a read behind its end.
+    const std::vector<char> copy(kSeedExample.begin(), kSeedExample.begin() + static_cast<std::ptrdiff_t>(size));
+    ASSERT_FALSE(Decode({copy.data(), copy.size()})) << size;
+    ASSERT_EQ(Why().size(), 1u);
+  }
+}
+
+TEST_F(EventDecoderTest, NulBytesAreNoEnd) {
+  std::string json(R"({"message":{"to":"a@b","template":"t"}})");
+  ExpectSyntaxError(json + '\0', json.size());
+  ExpectSyntaxError(json + std::string("\0garbage", 8), json.size());
+  ExpectSyntaxError(std::string(1, '\0') + json, 0);
+  ExpectSyntaxError(std::string("{\"a\":\"x\0y\"}", 11), 7);
+  ExpectSyntaxError(std::string("{\"a\0\":1}", 8), 3);
+}
+
+TEST_F(EventDecoderTest, EscapedNulIsRefusedInAnyString) {
+  for (const std::string_view members :
+       {R"("id":"a\u0000")", R"("from":"a\u0000@b")", R"("subject":"a\u0000b")", R"("data":{"a":"x\u0000"})",
+        R"("data":{"a":[{"b\u0000c":1}]})", R"("priority":"high\u0000")", R"("timestamp":"2025-12-25T20:00:00Z\u0000")",
+        R"("retry_count":"\u0000")", R"("status":"sent\u0000")", R"("status":["\u0000"])", R"("x":"\u0000")",
+        R"("x\u0000":1)", R"("x":{"y":["\u0000"]})"}) {
+    EXPECT_FALSE(DecodeWith(members)) << members;
+    EXPECT_FALSE(DecodeWith(members, Strictness::kApi)) << members;
+  }
+  EXPECT_FALSE(DecodeWith(R"("data":{"a":["x\u0000y"]})"));
+  EXPECT_EQ(Why(), (Violations{{"/data", "a string has U+0000 in it"}}));
+  EXPECT_FALSE(Decode(R"({"message":{"to":"a@b","template":"t"},"other":["\u0000"]})"));
+  EXPECT_EQ(Why(), (Violations{{"", "a string has U+0000 in it"}}));
+}
+
+TEST_F(EventDecoderTest, LoneSurrogateEscapesAreRefusedInAnyString) {
+  for (const std::string_view half : {R"(\ud800)", R"(\udbff)", R"(\udc00)", R"(\udfff)", R"(\ud800x)", R"(\ud800\n)",
+                                      R"(\ud800\ud800)", R"(\udc00\ud800)", R"(\udc00\udc00)", R"(\ud800\u0041)"}) {
+    for (const std::string_view before : {R"("subject":")", R"("data":{"a":")", R"("status":")", R"("x":[")"}) {
+      const std::string_view after = before.find('{') != std::string_view::npos   ? "\"}"
+                                     : before.find('[') != std::string_view::npos ? "\"]"
+                                                                                  : "\"";
+      EXPECT_FALSE(DecodeWith(std::string(before) + std::string(half) + std::string(after))) << before << half;
+    }
+    EXPECT_FALSE(DecodeWith("\"" + std::string(half) + "\":1")) << half;
+  }
+  EXPECT_TRUE(DecodeWith(R"("data":{"\ud83c\udf89":"\ud7ff\ue000\ud83c\udf89 )"
+                         "\xED\x9F\xBF"
+                         R"("})"));
+}
+
+TEST_F(EventDecoderTest, BadUtf8IsRefusedEverywhere) {
+  for (const std::string_view bad : {"\x80",
+                                     "\xBF",
+                                     "\xC0\x8A",
+                                     "\xC0\x80",
+                                     "\xC1\xBF",
+                                     "\xE0\x80\x8A",
+                                     "\xE0\x9F\xBF",
+                                     "\xF0\x80\x80\x8A",
+                                     "\xF0\x8F\xBF\xBF",
+                                     "\xED\xA0\x80",
+                                     "\xED\xBF\xBF",
+                                     "\xED\xA0\x8D\xED\xB0\x8A",
+                                     "\xF4\x90\x80\x80",
+                                     "\xF5\x80\x80\x80",
+                                     "\xF8\x88\x80\x80\x80",
+                                     "\xFF",
+                                     "\xFE",
+                                     "\xC2",
+                                     "\xE2\x82",
+                                     "\xF0\x9F\x98",
+                                     "\xE2\x28\xA1"}) {
+    const std::string text(bad);
+    for (const std::string& json : {R"({"message":{"to":"a@b","template":"t","subject":"a)" + text + "b\"}}",
+                                    R"({"message":{"to":"a@b","template":"t","data":{"a":")" + text + "\"}}}",
+                                    R"({"message":{"to":"a@b","template":"t","x)" + text + "\":1}}",
+                                    R"({"x":[")" + text + R"("],"message":{"to":"a@b","template":"t"}})",
+                                    R"({"message":{"to":"a@b","template":"t"}})" + text}) {
+      ExpectRefused(json, "", "not JSON at byte ");
+    }
+  }
+}
+
+TEST_F(EventDecoderTest, DepthIsBounded) {
+  auto nested = [](size_t depth, char open, char close) {
+    return R"({"message":{"to":"a@b","template":"t","data":{"x":)" + std::string(depth, open) +
+           std::string(depth, close) + "}}}";
+  };
+  EXPECT_TRUE(Decode(nested(29, '[', ']')));
+  ExpectRefused(nested(30, '[', ']'), "", "nested deeper than 32 levels at byte ");
+  EXPECT_EQ(decoder_.violations().size(), 1u);
+  std::string objects;
+  for (int i = 0; i < 29; ++i) objects += "{\"a\":";
+  objects += "1" + std::string(29, '}');
+  EXPECT_TRUE(DecodeWith("\"data\":{\"x\":" + objects + "}"));
+  EXPECT_FALSE(DecodeWith("\"data\":{\"x\":{\"a\":" + objects + "}}"));
+
+  EventDecoder large(EventLimits{.max_bytes = 16 << 20});
+  constexpr size_t kMillion = 1000000;
+  std::string million_objects;
+  for (size_t i = 0; i < kMillion; ++i) million_objects += "{\"a\":";
+  for (const std::string& json :
+       {std::string(kMillion, '['), std::string(kMillion, '{'), million_objects, nested(kMillion, '[', ']'),
+        std::string(kMillion, '[') + std::string(kMillion, ']'), R"({"message":)" + million_objects,
+        R"({"message":{"to":)" + std::string(kMillion, '[')}) {
+    EXPECT_FALSE(large.Decode(json, Strictness::kQueue, event_));
+    EXPECT_EQ(large.violations().size(), 1u);
+    EXPECT_FALSE(large.DecodeMessage(json, Strictness::kApi, event_));
+    EXPECT_EQ(large.violations().size(), 1u);
+    (void)EventDecoder::LooksLikeMessage(json);
+  }
+}
+
+TEST_F(EventDecoderTest, SizeIsBounded) {
+  auto of = [](size_t size) {
+    const std::string head = R"({"message":{"to":"a@b","template":"t","data":{"x":")";
+    return head + std::string(size - head.size() - 4, 'x') + "\"}}}";
+  };
+  constexpr size_t kMax = 900 * 1024;
+  EXPECT_TRUE(Decode(of(kMax)));
+  ExpectRefused(of(kMax + 1), "", "the event has 921601 bytes; at most 921600 are allowed (limits.max_event)");
+  ExpectRefused(of(2 << 20), "", "the event has 2097152 bytes");
+  ExpectRefused(std::string(2 << 20, '\xFF'), "", "the event has 2097152 bytes");
+  EXPECT_TRUE(Decode(of(kMax - EventLimits::kAcceptanceBytes), Strictness::kApi));
+  EXPECT_FALSE(Decode(of(kMax - EventLimits::kAcceptanceBytes + 1), Strictness::kApi));
+  EventDecoder small(EventLimits{.max_bytes = 100});
+  EXPECT_TRUE(small.Decode(of(100), Strictness::kQueue, event_));
+  EXPECT_FALSE(small.Decode(of(101), Strictness::kQueue, event_));
+  EXPECT_FALSE(small.Decode("{}", Strictness::kApi, event_));
+}
+
+TEST_F(EventDecoderTest, HostileNumbers) {
+  for (const std::string_view number :
+       {"1e308", "-1e308", "1e-999", "-1e-99999", "1e-0000000001", "0.1e-5", "-0", "1E+2",
+        "123456789012345678901234567890", "0.00000000000000000000000000001e-99999"}) {
+    EXPECT_TRUE(DecodeWith("\"data\":{\"n\":" + std::string(number) + "},\"retry_count\":" + std::string(number)))
+        << number;
+    EXPECT_EQ(At(text_, event_.retry_count), number);
+    (void)DecodeWith("\"max_retries\":" + std::string(number));
+  }
+  // The first one makes RapidJSON 1.1 abort where it converts numbers; a renderer behind us may do that.
+  for (const std::string_view number :
+       {"0.0000000001e-2147483639", "1e-2147483648", "1E-100000", "-1e-99999999999999999999"}) {
+    EXPECT_FALSE(DecodeWith("\"data\":{\"n\":[" + std::string(number) + "]}")) << number;
+    EXPECT_EQ(Why(), (Violations{{"/data", "the number \"" + std::string(number) + "\" is beyond any double"}}));
+  }
+  for (const std::string_view number : {"1e999", "-1e999", "1e99999999999999999999", "1e309", "0x10", "1.", ".5", "1e",
+                                        "1e+", "-", "--1", "1_000", "00", "-01"}) {
+    EXPECT_FALSE(DecodeWith("\"data\":{\"n\":" + std::string(number) + "}")) << number;
+    EXPECT_EQ(Why().size(), 1u);
+  }
+  EXPECT_TRUE(DecodeWith("\"x\":0." + std::string(800000, '0') + "1e-99999"));
+  EXPECT_FALSE(DecodeWith("\"x\":" + std::string(800000, '9')));
+}
+
+// Each of these must be refused in each field that reaches a header, an envelope or a log, raw or escaped.
+TEST_F(EventDecoderTest, RefusesEveryInjectionInEveryField) {
+  int tried = 0;
+  for (const std::string& injection : Injections()) {
+    std::string escaped;  // every ASCII character as \u00XX, other bytes raw
+    for (const char c : injection) {
+      if (static_cast<unsigned char>(c) < 0x80) {
+        char buffer[8];
+        std::snprintf(buffer, sizeof buffer, "\\u%04x", static_cast<unsigned>(c));
+        escaped += buffer;
+      } else {
+        escaped += c;
+      }
+    }
+    for (const std::string& text : {injection, escaped}) {
+      for (const std::string& event : {
+               R"({"message":{"to":"a@b","template":"t","subject":"Hi)" + text + "\"}}",
+               R"({"message":{"to":"a@b","template":"t","subject":")" + text + "Hi\"}}",
+               R"({"message":{"to":"a@b","template":"t","id":"i)" + text + "\"}}",
+               R"({"message":{"to":"a@b","template":"t","id":")" + text + "i\"}}",
+               R"({"message":{"to":"a@b","template":"t)" + text + "\"}}",
+               R"({"message":{"to":"a@b","template":")" + text + "t\"}}",
+               R"({"message":{"to":"a@b)" + text + "\",\"template\":\"t\"}}",
+               R"({"message":{"to":"a)" + text + "@b\",\"template\":\"t\"}}",
+               R"({"message":{"to":"N)" + text + "n <a@b>\",\"template\":\"t\"}}",
+               R"({"message":{"to":["a@b","c@d)" + text + "\"],\"template\":\"t\"}}",
+               R"({"message":{"to":["a@b","c@d <)" + text + ">\"],\"template\":\"t\"}}",
+               R"({"message":{"to":"a@b","template":"t","from":"c@d)" + text + "\"}}",
+               R"({"message":{"to":"a@b","template":"t","from":"N)" + text + "n <c@d>\"}}",
+               R"({"message":{"to":"a@b","template":"t","priority":"high)" + text + "\"}}",
+               R"({"message":{"to":"a@b","template":"t","timestamp":"2025-12-25T20:00:00Z)" + text + "\"}}",
+               R"({"type":"t)" + text + R"(","message":{"to":"a@b","template":"t"}})",
+           }) {
+        ++tried;
+        EXPECT_FALSE(Decode(event)) << ::testing::PrintToString(event);
+        for (const auto& [pointer, detail] : Why()) {
+          EXPECT_EQ(HeaderTextProblem(pointer), nullptr);
+          EXPECT_EQ(HeaderTextProblem(detail) != nullptr && detail.find("%0") == std::string::npos, false) << detail;
+        }
+      }
+    }
+  }
+  EXPECT_GE(tried, 50 * 16);
+}
+
+TEST_F(EventDecoderTest, DecodesABareMessage) {
+  const std::string_view json = R"( {"to":"a@b","template":"t","data":{"a":1},"status":"x"} )";
+  ASSERT_TRUE(decoder_.DecodeMessage(json, Strictness::kApi, event_));
+  EXPECT_EQ(event_.type, "");
+  EXPECT_EQ(event_.to[0].address, "a@b");
+  EXPECT_EQ(At(json, event_.message), json.substr(1, json.size() - 2));
+  EXPECT_EQ(At(json, event_.data), R"({"a":1})");
+  EXPECT_EQ(At(json, event_.status), R"("x")");
+  EXPECT_FALSE(decoder_.DecodeMessage("{}", Strictness::kApi, event_));
+  EXPECT_EQ(Why(), (Violations{{"/to", "to is missing: an address or a list of them"},
+                               {"/template", "template is missing: the name of a template"}}));
+  EXPECT_FALSE(decoder_.DecodeMessage(kSeedExample, Strictness::kApi, event_));
+  EXPECT_EQ(Why().size(), 4u);  // type and message are unknown, to and template missing
+}
+
+TEST_F(EventDecoderTest, TellsAMessageFromAnEvent) {
+  for (const std::string_view json :
+       {"{}", R"({"to":"a@b"})", R"({"data":{"message":1}})", R"({"subject":"message","to":"a@b"})",
+        R"({"a":["message",{"message":1}]})", R"({"a":"\"message\":{"})", "{\"a\":\"x\\\\\"}", " \n{ \"to\" : 1}",
+        R"({"to":")", R"({"message")"}) {
+    EXPECT_TRUE(EventDecoder::LooksLikeMessage(json)) << json;
+  }
+  for (const std::string_view json : {"", " ", "[]", "1", "x", "\"message\"", R"([{"to":"a@b"}])", R"({"message":{}})",
+                                      R"({"type":"x", "message" : {}})", R"({"data":{"a":[{}]},"message":1)",
+                                      R"({"a":"\\","message":{}})", R"({"a":"\"","message":{}})", R"({"message":)"}) {
+    EXPECT_FALSE(EventDecoder::LooksLikeMessage(json)) << json;
+  }
+  EXPECT_FALSE(EventDecoder::LooksLikeMessage(kSeedExample));
+}
+
+}  // namespace
+}  // namespace postbus
