@@ -1,0 +1,554 @@
+#include "host/config_load.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <vector>
+
+#include "event/address.h"
+#include "event/email_event.h"
+#include "host/plugin_options.h"
+
+namespace postbus {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A scalar after substitution.
+struct Text {
+  std::string value;
+  std::string variables;  // what was put in, for errors
+  SourceMark mark;
+};
+
+// What the whole load shares: where things stand and what went wrong.
+class Loader {
+ public:
+  Loader(std::string file, const Environment& environment)
+      : file_(std::move(file)),
+        base_dir_(fs::absolute(file_).parent_path().string()),
+        environment_(environment) {}
+
+  const std::string& base_dir() const { return base_dir_; }
+  std::string Absolute(const std::string& path) const {
+    return (fs::path(base_dir_) / path).lexically_normal().string();
+  }
+
+  void MarkOverridden(const std::string& path) { overridden_.insert(path); }
+
+  SourceMark MarkOf(const YAML::Node& node, const std::string& path) const {
+    for (const std::string& key : overridden_) {
+      if (path == key || path.starts_with(key + ".")) return {.file = "--set " + key, .line = 0, .column = 0};
+    }
+    const YAML::Mark mark = node.Mark();
+    if (mark.is_null()) return {.file = file_, .line = 0, .column = 0};
+    return {.file = file_, .line = mark.line + 1, .column = mark.column + 1};
+  }
+
+  void Fail(const SourceMark& mark, const std::string& path, const std::string& sentence) {
+    std::string line = mark.ToString();
+    line += ": ";
+    if (!path.empty()) line += path + ": ";
+    problems_.push_back(line + sentence);
+  }
+
+  std::optional<Text> ReadText(const YAML::Node& node, const std::string& path) {
+    const SourceMark mark = MarkOf(node, path);
+    if (!node.IsScalar()) {
+      Fail(mark, path, "must be a single value");
+      return std::nullopt;
+    }
+    Text text{.value = {}, .variables = {}, .mark = mark};
+    auto value = Substitute(node.Scalar(), base_dir_, environment_, text.variables);
+    if (!value.ok()) {
+      Fail(mark, path, std::string(value.status().message()));
+      return std::nullopt;
+    }
+    text.value = std::move(*value);
+    return text;
+  }
+
+  Status Outcome() const {
+    if (problems_.empty()) return {};
+    std::string all;
+    for (const std::string& problem : problems_) {
+      if (!all.empty()) all += '\n';
+      all += problem;
+    }
+    return Status::Invalid(std::move(all));
+  }
+
+ private:
+  const std::string file_;
+  const std::string base_dir_;
+  const Environment& environment_;
+  std::set<std::string> overridden_;
+  std::vector<std::string> problems_;
+};
+
+// One mapping of the file. Reads the keys it is asked for; Done reports the others with the nearest of those.
+class Section {
+ public:
+  Section(Loader& loader, const YAML::Node& node, std::string path)
+      : loader_(loader), node_(node), path_(std::move(path)) {
+    if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
+      loader_.Fail(loader_.MarkOf(node_, path_), path_, "must be a mapping");
+      node_ = YAML::Node();
+    }
+  }
+
+  std::string PathOf(std::string_view key) const { return path_.empty() ? std::string(key) : path_ + "." + std::string(key); }
+  const SourceMark MarkOfKey(std::string_view key) const {
+    for (const auto& entry : node_) {
+      if (entry.first.Scalar() == key) return loader_.MarkOf(entry.first, PathOf(key));
+    }
+    return loader_.MarkOf(node_, path_);
+  }
+
+  // The value of `key`, or an undefined node.
+  YAML::Node Get(std::string_view key) {
+    known_.push_back(key);
+    if (!node_.IsMap()) return YAML::Node(YAML::NodeType::Undefined);
+    for (const auto& entry : node_) {
+      if (entry.first.IsScalar() && entry.first.Scalar() == key) return entry.second;
+    }
+    return YAML::Node(YAML::NodeType::Undefined);
+  }
+
+  Section Sub(std::string_view key) { return {loader_, Get(key), PathOf(key)}; }
+
+  // Reads `key` into `target` where it is set. `parse` gives an optional; nothing means that the value is no `kind`.
+  template <typename T, typename Parse>
+  void Read(std::string_view key, T& target, Parse parse, std::string_view kind) {
+    const YAML::Node node = Get(key);
+    if (!node.IsDefined()) return;
+    const auto text = loader_.ReadText(node, PathOf(key));
+    if (!text) return;
+    auto value = parse(text->value);
+    if (!value) return NotA(*text, PathOf(key), kind);
+    target = static_cast<T>(*value);
+  }
+
+  void ReadString(std::string_view key, std::string& target) {
+    Read(key, target, [](const std::string& text) { return std::optional<std::string>(text); }, "text");
+  }
+
+  template <typename T>
+  void ReadInteger(std::string_view key, T& target, int64_t minimum, int64_t maximum) {
+    Read(key, target,
+         [=](const std::string& text) -> std::optional<int64_t> {
+           int64_t value = 0;
+           const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+           if (error != std::errc() || end != text.data() + text.size() || value < minimum || value > maximum) return {};
+           return value;
+         },
+         "whole number from " + std::to_string(minimum) + " to " + std::to_string(maximum));
+  }
+
+  void ReadDuration(std::string_view key, int64_t& target_ms) {
+    Read(key, target_ms, ParseDurationMs, "duration such as 30s, 10m or 5d");
+  }
+
+  void ReadSize(std::string_view key, size_t& target) {
+    Read(key, target, ParseSizeBytes, "size such as 900KiB or 10MiB");
+  }
+
+  template <typename T>
+  void ReadChoice(std::string_view key, T& target, std::initializer_list<std::pair<std::string_view, T>> choices) {
+    std::string kind = "one of";
+    for (const auto& [name, value] : choices) kind += " " + std::string(name);
+    Read(key, target,
+         [&](const std::string& text) -> std::optional<T> {
+           for (const auto& [name, value] : choices) {
+             if (name == text) return value;
+           }
+           return {};
+         },
+         kind);
+  }
+
+  void ReadPath(std::string_view key, std::string& target) {
+    ReadString(key, target);
+    target = loader_.Absolute(target);
+  }
+
+  // Each element of a sequence with its path; a scalar counts as one element.
+  template <typename Visit>
+  void ForEachText(std::string_view key, Visit visit) {
+    const YAML::Node node = Get(key);
+    if (!node.IsDefined()) return;
+    if (node.IsScalar()) {
+      if (const auto text = loader_.ReadText(node, PathOf(key))) visit(*text, PathOf(key));
+      return;
+    }
+    if (!node.IsSequence()) return loader_.Fail(loader_.MarkOf(node, PathOf(key)), PathOf(key), "must be a list");
+    for (size_t i = 0; i < node.size(); ++i) {
+      const std::string path = PathOf(key) + "." + std::to_string(i);
+      if (const auto text = loader_.ReadText(node[i], path)) visit(*text, path);
+    }
+  }
+
+  void ReadListen(std::string_view key, ListenConfig& target) {
+    const YAML::Node node = Get(key);
+    target.mark = node.IsDefined() ? loader_.MarkOf(node, PathOf(key)) : loader_.MarkOf(node_, path_);
+    if (!node.IsDefined()) return;
+    const auto text = loader_.ReadText(node, PathOf(key));
+    if (!text) return;
+    const size_t colon = text->value.rfind(':');
+    unsigned port = 0;
+    const char* end = text->value.data() + text->value.size();
+    const bool valid = colon != std::string::npos && colon > 0 &&
+                       std::from_chars(text->value.data() + colon + 1, end, port).ptr == end && port <= 65535 &&
+                       colon + 1 < text->value.size();
+    if (!valid) return NotA(*text, PathOf(key), "address and port such as 127.0.0.1:8080");
+    target.address = text->value.substr(0, colon);
+    if (target.address.front() == '[' && target.address.back() == ']') {
+      target.address = target.address.substr(1, target.address.size() - 2);
+    }
+    target.port = static_cast<uint16_t>(port);
+  }
+
+  void NotA(const Text& text, const std::string& path, std::string_view kind) {
+    std::string sentence = "\"" + text.value + "\"";
+    if (!text.variables.empty()) sentence += " (from " + text.variables + ")";
+    sentence += " is not ";
+    const bool vowel = kind.front() == 'a' || kind.front() == 'o';
+    if (!kind.starts_with("one of")) sentence += vowel ? "an " : "a ";
+    loader_.Fail(text.mark, path, sentence + std::string(kind));
+  }
+
+  // Each entry of a mapping with free names, in the file's order.
+  template <typename Visit>
+  void ForEachEntry(Visit visit) {
+    free_names_ = true;
+    if (!node_.IsMap()) return;
+    for (const auto& entry : node_) {
+      if (CheckKey(entry.first)) visit(entry.first.Scalar(), entry.first, entry.second);
+    }
+  }
+
+  // Unknown and duplicate keys.
+  void Done() {
+    if (!node_.IsMap() || free_names_) return;
+    for (const auto& entry : node_) {
+      if (!CheckKey(entry.first)) continue;
+      const std::string& key = entry.first.Scalar();
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      std::string sentence = "unknown key";
+      if (const auto nearest = NearestName(key, known_); !nearest.empty()) {
+        sentence += "; did you mean \"" + std::string(nearest) + "\"?";
+      }
+      loader_.Fail(loader_.MarkOf(entry.first, PathOf(key)), PathOf(key), sentence);
+    }
+  }
+
+  Loader& loader() { return loader_; }
+  bool present() const { return node_.IsDefined() && !node_.IsNull(); }
+  SourceMark mark() const { return loader_.MarkOf(node_, path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  bool CheckKey(const YAML::Node& key) {
+    if (!key.IsScalar()) {
+      loader_.Fail(loader_.MarkOf(key, path_), path_, "a key must be a single word");
+      return false;
+    }
+    if (seen_.insert(key.Scalar()).second) return true;
+    loader_.Fail(loader_.MarkOf(key, PathOf(key.Scalar())), PathOf(key.Scalar()), "duplicate key");
+    return false;
+  }
+
+  Loader& loader_;
+  YAML::Node node_;
+  const std::string path_;
+  std::vector<std::string_view> known_;
+  std::set<std::string> seen_;
+  bool free_names_ = false;
+};
+
+void ReadQueue(Section section, QueueConfig& queue) {
+  section.ReadChoice("type", queue.type, {{"kafka", QueueConfig::Type::kKafka}, {"sqlite", QueueConfig::Type::kSqlite}});
+  Section kafka = section.Sub("kafka");
+  kafka.ReadString("brokers", queue.kafka.brokers);
+  kafka.ReadString("topic", queue.kafka.topic);
+  kafka.ReadString("prefix", queue.kafka.prefix);
+  kafka.ReadString("group_id", queue.kafka.group_id);
+  Section passed_on = kafka.Sub("librdkafka");
+  passed_on.ForEachEntry([&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
+    if (const auto text = passed_on.loader().ReadText(value, passed_on.PathOf(key))) {
+      queue.kafka.librdkafka[key] = text->value;
+    }
+  });
+  kafka.Done();
+  Section sqlite = section.Sub("sqlite");
+  sqlite.ReadPath("path", queue.sqlite.path);
+  sqlite.Done();
+  section.Done();
+}
+
+void ReadPlugin(Section& section, PluginConfig& plugin) {
+  Loader& loader = section.loader();
+  plugin.mark = section.mark();
+  plugin.base_dir = loader.base_dir();
+  section.ReadString("plugin", plugin.plugin);
+  if (plugin.plugin.empty()) {
+    loader.Fail(section.mark(), section.path(), "has no plugin; name one: `plugin: smtp`");
+  }
+  Section options = section.Sub("options");
+  options.ForEachEntry([&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
+    const std::string path = options.PathOf(key);
+    ConfiguredOption option;
+    option.name = key;
+    option.name_mark = loader.MarkOf(name, path);
+    option.value_mark = loader.MarkOf(value, path);
+    if (value.IsSequence()) {
+      option.is_list = true;
+      for (const auto& item : value) {
+        if (auto text = loader.ReadText(item, path)) option.items.push_back(std::move(text->value));
+      }
+    } else if (auto text = loader.ReadText(value, path)) {
+      option.text = std::move(text->value);
+      option.variables = std::move(text->variables);
+    }
+    plugin.options.push_back(std::move(option));
+  });
+}
+
+void ReadTransports(Section section, std::vector<TransportConfig>& transports) {
+  section.ForEachEntry([&](const std::string& name, const YAML::Node&, const YAML::Node& value) {
+    TransportConfig& transport = transports.emplace_back();
+    transport.name = name;
+    Section one(section.loader(), value, section.PathOf(name));
+    ReadPlugin(one, transport);
+    one.Done();
+  });
+  if (transports.empty()) {
+    section.loader().Fail(section.mark(), "transports", "there must be at least one: `primary: { plugin: smtp, … }`");
+  }
+}
+
+void ReadRoutes(const YAML::Node& node, Loader& loader, const std::vector<TransportConfig>& transports,
+                std::vector<RouteConfig>& routes) {
+  std::vector<std::string_view> names;
+  for (const TransportConfig& transport : transports) names.push_back(transport.name);
+  const SourceMark mark = loader.MarkOf(node, "routes");
+  if (!node.IsDefined()) {
+    if (names.size() == 1) {
+      routes.push_back({.use = {std::string(names.front())}, .mark = mark});
+    } else if (names.size() > 1) {
+      loader.Fail(mark, "routes", "there are several transports; say which to use: `routes: [ { use: [" +
+                                      std::string(names.front()) + "] } ]`");
+    }
+    return;
+  }
+  if (!node.IsSequence() || node.size() != 1) {
+    return loader.Fail(mark, "routes", "must be a list with one route: `- { use: [primary] }`");
+  }
+  Section route(loader, node[0], "routes.0");
+  RouteConfig& result = routes.emplace_back();
+  result.mark = route.mark();
+  route.ForEachText("use", [&](const Text& text, const std::string& path) {
+    if (std::find(names.begin(), names.end(), text.value) == names.end()) {
+      std::string sentence = "there is no transport \"" + text.value + "\"";
+      if (const auto nearest = NearestName(text.value, names); !nearest.empty()) {
+        sentence += "; did you mean \"" + std::string(nearest) + "\"?";
+      }
+      loader.Fail(text.mark, path, sentence);
+    }
+    result.use.push_back(text.value);
+  });
+  if (result.use.size() != 1) loader.Fail(result.mark, "routes.0.use", "must name one transport");
+  route.Done();
+}
+
+void ReadRetry(Section section, RetryConfig& retry) {
+  section.ReadInteger("max_retries_limit", retry.max_retries_limit, 0, 1000);
+  section.ReadInteger("max_retries", retry.max_retries, 0, retry.max_retries_limit);
+  section.ReadDuration("max_age", retry.max_age_ms);
+  std::vector<int64_t> backoff;
+  section.ForEachText("backoff", [&](const Text& text, const std::string& path) {
+    if (const auto ms = ParseDurationMs(text.value); ms && *ms > 0) return backoff.push_back(*ms);
+    section.NotA(text, path, "duration such as 30s, 10m or 5d");
+  });
+  if (!backoff.empty()) retry.backoff_ms = std::move(backoff);
+  section.Done();
+}
+
+void ReadRoot(Section root, Loader& loader, Config& config) {
+  int version = 0;
+  root.ReadInteger("version", version, 1, 1);
+  if (version == 0 && !root.Get("version").IsDefined()) {
+    loader.Fail(root.mark(), "version", "is missing; this postbus reads `version: 1`");
+  }
+  ReadQueue(root.Sub("queue"), config.queue);
+  root.ReadPath("state_dir", config.queue.state_dir);
+
+  Section defaults = root.Sub("defaults");
+  const YAML::Node from = defaults.Get("from");
+  if (from.IsDefined()) {
+    if (const auto text = loader.ReadText(from, "defaults.from")) {
+      if (auto mailbox = ParseMailbox(text->value); !mailbox.ok()) {
+        loader.Fail(text->mark, "defaults.from", std::string(mailbox.status().message()));
+      }
+      config.defaults_from = text->value;
+    }
+  }
+  defaults.Done();
+
+  Section host = root.Sub("host");
+  host.ReadInteger("max_in_flight", config.host.max_in_flight, 1, 1'000'000);
+  host.ReadInteger("threads", config.host.threads, 1, 64);
+  host.ReadDuration("drain_timeout", config.host.drain_timeout_ms);
+  host.Done();
+
+  Section plugins = root.Sub("plugins");
+  plugins.ForEachText("directories", [&](const Text& text, const std::string&) {
+    config.plugin_directories.push_back(loader.Absolute(text.value));
+  });
+  plugins.Done();
+
+  Section renderer = root.Sub("renderer");
+  ReadPlugin(renderer, config.renderer);
+  renderer.Done();
+  ReadTransports(root.Sub("transports"), config.transports);
+  ReadRoutes(root.Get("routes"), loader, config.transports, config.routes);
+  ReadRetry(root.Sub("retry"), config.retry);
+
+  Section limits = root.Sub("limits");
+  limits.ReadSize("max_event", config.limits.max_bytes);
+  config.queue.max_event_bytes = config.limits.max_bytes;
+  limits.Done();
+
+  Section api = root.Sub("api");
+  api.ReadListen("listen", config.api);
+  api.Done();
+  Section admin = root.Sub("admin");
+  admin.ReadListen("listen", config.admin);
+  admin.Done();
+
+  Section log = root.Sub("log");
+  std::string_view level = "info";
+  log.ReadChoice<std::string_view>("level", level,
+                                   {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}});
+  config.log.level = level;
+  log.ReadChoice("format", config.log.format,
+                 {{"auto", LogConfig::Format::kAuto}, {"text", LogConfig::Format::kText}, {"json", LogConfig::Format::kJson}});
+  log.Done();
+  root.Done();
+}
+
+// Puts `value` at `path` of the tree, making mappings on the way.
+Status Override(YAML::Node root, const std::string& path, const YAML::Node& value) {
+  YAML::Node node = root;
+  size_t begin = 0;
+  while (true) {
+    const size_t dot = path.find('.', begin);
+    const std::string key = path.substr(begin, dot - begin);
+    if (key.empty()) return Status::Invalid("--set " + path + ": an empty key");
+    if (node.IsDefined() && !node.IsNull() && !node.IsMap()) {
+      return Status::Invalid("--set " + path + ": \"" + path.substr(0, begin == 0 ? 0 : begin - 1) + "\" is no mapping");
+    }
+    if (dot == std::string::npos) {
+      node[key] = value;
+      return {};
+    }
+    node.reset(node[key]);
+    begin = dot + 1;
+  }
+}
+
+}  // namespace
+
+std::string SourceMark::ToString() const {
+  if (line == 0) return file;
+  return file + ":" + std::to_string(line) + ":" + std::to_string(column);
+}
+
+std::optional<std::string> ProcessEnvironment(std::string_view name) {
+  const char* value = std::getenv(std::string(name).c_str());
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+Result<std::string> Substitute(std::string_view text, const std::string& base_dir, const Environment& environment,
+                               std::string& variables) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] != '$') {
+      out += text[i++];
+      continue;
+    }
+    if (text.substr(i, 2) == "$$") {
+      out += '$';
+      i += 2;
+      continue;
+    }
+    const size_t close = text.find('}', i);
+    if (text.substr(i, 2) != "${" || close == text.npos) {
+      return Status::Invalid("a \"$\" begins ${NAME}, ${NAME:-default} or ${file:path}; write $$ for the character itself");
+    }
+    const std::string_view inside = text.substr(i + 2, close - i - 2);
+    i = close + 1;
+    if (!variables.empty()) variables += ", ";
+    if (inside.starts_with("file:")) {
+      const fs::path path = fs::path(base_dir) / inside.substr(5);
+      std::ifstream file(path, std::ios::binary);
+      if (!file) return Status::Invalid("cannot read the file " + path.string());
+      std::string content{std::istreambuf_iterator<char>(file), {}};
+      while (!content.empty() && (content.back() == '\n' || content.back() == '\r')) content.pop_back();
+      out += content;
+      variables += inside;
+      continue;
+    }
+    const size_t mark = inside.find(":-");
+    const std::string_view name = inside.substr(0, mark);
+    if (name.empty()) return Status::Invalid("${} has no name");
+    variables += name;
+    const auto value = environment(name);
+    if (value && (mark == inside.npos || !value->empty())) {
+      out += *value;
+    } else if (mark != inside.npos) {
+      out += inside.substr(mark + 2);
+    } else {
+      return Status::Invalid("the variable " + std::string(name) + " is not set; set it, or write ${" +
+                             std::string(name) + ":-default}");
+    }
+  }
+  return out;
+}
+
+Result<Config> LoadConfig(const std::string& path, std::span<const std::string> overrides,
+                          const Environment& environment) {
+  Loader loader(path, environment);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Status::NotFound(path + ": cannot be read; give the configuration with -c FILE");
+  YAML::Node tree;
+  try {
+    tree = YAML::Load(file);
+    for (const std::string& assignment : overrides) {
+      const size_t equals = assignment.find('=');
+      if (equals == std::string::npos) return Status::Invalid("--set " + assignment + ": must be key.path=value");
+      const std::string key = assignment.substr(0, equals);
+      if (Status status = Override(tree, key, YAML::Load(assignment.substr(equals + 1))); !status.ok()) return status;
+      loader.MarkOverridden(key);
+    }
+    Config config;
+    config.file = path;
+    config.queue.sqlite.path = loader.Absolute(config.queue.sqlite.path);
+    config.queue.state_dir = loader.Absolute(config.queue.state_dir);
+    ReadRoot(Section(loader, tree, ""), loader, config);
+    if (Status status = loader.Outcome(); !status.ok()) return status;
+    return config;
+  } catch (const YAML::Exception& error) {
+    const SourceMark mark{.file = path, .line = error.mark.line + 1, .column = error.mark.column + 1};
+    return Status::Invalid(mark.ToString() + ": " + error.msg);
+  }
+}
+
+}  // namespace postbus

@@ -1,0 +1,30 @@
+// host/config_load.h - reads the YAML file into a Config: substitution, types, unknown and duplicate keys.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "event/status.h"
+#include "host/config.h"
+
+namespace postbus {
+
+// Looks up a variable; nullopt = unset. The default reads the environment.
+using Environment = std::function<std::optional<std::string>(std::string_view name)>;
+std::optional<std::string> ProcessEnvironment(std::string_view name);
+
+// Loads `path`. `overrides` are `key.path=value` (--set), the value read as YAML. On failure the status has one line for
+// each thing wrong, `file:line:column: key.path: sentence`. Relative paths become absolute against the file's directory.
+// Plugins are not loaded: their options stay untyped (host/plugin_options.h).
+Result<Config> LoadConfig(const std::string& path, std::span<const std::string> overrides = {},
+                          const Environment& environment = ProcessEnvironment);
+
+// `${VAR}`, `${VAR:-default}`, `${file:path}` and `$$` in `text`. Names of what was put in are appended to `variables`,
+// separated by ", ". `base_dir` is what a relative file path is relative to.
+Result<std::string> Substitute(std::string_view text, const std::string& base_dir, const Environment& environment,
+                               std::string& variables);
+
+}  // namespace postbus

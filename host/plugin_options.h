@@ -1,0 +1,50 @@
+// host/plugin_options.h - `options:` of the configuration against a plugin's option table.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "event/status.h"
+#include "host/config.h"
+#include "postbus/abi.h"
+
+namespace postbus {
+
+// Owns the values handed to a plugin's create. Value type (move-only).
+class PluginOptions {
+ public:
+  // Types every value, fills in defaults, refuses unknown, missing and out-of-range ones:
+  // `config/postbus.yaml:14:13: transports.primary.options.port: "25x5" (from SMTP_PORT) is not a port (1–65535)`,
+  // `…: transports.primary.options.prot: unknown option of smtp; did you mean "port"?`. Secrets are never quoted.
+  // `where` is the key path of the options ("transports.primary.options").
+  static Result<PluginOptions> Parse(std::span<const postbus_option* const> table, const PluginConfig& config,
+                                     const std::string& where, std::string_view plugin_id);
+
+  PluginOptions(PluginOptions&&) noexcept;
+  PluginOptions& operator=(PluginOptions&&) noexcept;
+  ~PluginOptions();
+
+  // Valid as long as this object.
+  const postbus_options& view() const;
+
+ private:
+  PluginOptions();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// "" if `text` is a value of `option`, else what it is instead, to be put after the quoted text: `is not a port
+// (1–65535)`.
+std::string OptionTextProblem(const postbus_option& option, std::string_view text);
+
+// `30s`, `1h30m`, `250ms`; `10MiB`, `900KiB`, `512`; nullopt: not one.
+std::optional<int64_t> ParseDurationMs(std::string_view text);
+std::optional<int64_t> ParseSizeBytes(std::string_view text);
+
+// The entry of `known` with the smallest edit distance to `text`, or "" if none is near (at most a third of it
+// differs).
+std::string_view NearestName(std::string_view text, std::span<const std::string_view> known);
+
+}  // namespace postbus

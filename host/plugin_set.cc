@@ -1,0 +1,64 @@
+#include "host/plugin_set.h"
+
+namespace postbus {
+namespace {
+
+// Options are checked against the plugin's table, whichever kind it is.
+Result<PluginOptions> OptionsFor(const PluginLibrary& library, const PluginConfig& plugin, const std::string& section) {
+  return PluginOptions::Parse(library.options(), plugin, section + ".options", library.id());
+}
+
+Status At(const SourceMark& mark, const Status& status) {
+  return {status.kind(), mark.ToString() + ": " + std::string(status.message())};
+}
+
+}  // namespace
+
+std::vector<std::filesystem::path> PluginDirectories(const Config& config) {
+  std::vector<std::filesystem::path> directories(config.plugin_directories.begin(), config.plugin_directories.end());
+  std::error_code error;
+  const auto executable = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    const auto root = executable.parent_path().parent_path();
+    directories.push_back(root / "plugins");
+    directories.push_back(root / "lib" / "postbus" / "plugins");
+  }
+  return directories;
+}
+
+Result<std::shared_ptr<const PluginLibrary>> LoadPlugin(const Config& config, const PluginConfig& plugin) {
+  auto path = FindPlugin(plugin.plugin, PluginDirectories(config));
+  if (!path.ok()) return At(plugin.mark, path.status());
+  auto library = PluginLibrary::Load(*path);
+  if (!library.ok()) return At(plugin.mark, library.status());
+  return library;
+}
+
+Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog log) {
+  auto library = LoadPlugin(config, config.renderer);
+  if (!library.ok()) return library.TakeStatus();
+  auto options = OptionsFor(**library, config.renderer, "renderer");
+  if (!options.ok()) return options.TakeStatus();
+  auto renderer = Renderer::Create(*library, *options, std::move(log));
+  if (!renderer.ok()) return At(config.renderer.mark, renderer.status());
+  return renderer;
+}
+
+Result<std::vector<std::unique_ptr<Transport>>> LoadTransports(const Config& config,
+                                                              const std::function<TransportSink&(size_t)>& sink_of,
+                                                              const QueueLog& log) {
+  std::vector<std::unique_ptr<Transport>> transports;
+  for (size_t i = 0; i < config.transports.size(); ++i) {
+    const TransportConfig& transport = config.transports[i];
+    auto library = LoadPlugin(config, transport);
+    if (!library.ok()) return library.TakeStatus();
+    auto options = OptionsFor(**library, transport, "transports." + transport.name);
+    if (!options.ok()) return options.TakeStatus();
+    auto instance = Transport::Create(*library, transport.name, *options, sink_of(i), log);
+    if (!instance.ok()) return At(transport.mark, instance.status());
+    transports.push_back(std::move(*instance));
+  }
+  return transports;
+}
+
+}  // namespace postbus

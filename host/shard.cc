@@ -1,0 +1,753 @@
+#include "host/shard.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <queue>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "event/clock.h"
+#include "host/attempt_result.h"
+#include "host/mime_composer.h"
+#include "host/redact.h"
+#include "host/retry_policy.h"
+
+namespace postbus {
+namespace {
+
+constexpr int kIdleWaitMs = 20;          // the longest sleep; wake-ups of partition queues can get lost
+constexpr size_t kAdmitPerRound = 64;    // so that completions are not kept waiting
+constexpr size_t kSubmitBatch = 64;
+constexpr size_t kReadyAhead = 256;      // composed mails a transport has not taken yet: enough to keep it busy
+constexpr size_t kKeptBufferBytes = 64 * 1024;   // a job gives back what a large mail needed beyond this
+constexpr int64_t kSendWithinMs = 5 * 60'000;    // to the point of no return
+constexpr int64_t kFirstPauseMs = 1'000;         // of a transport that fails for every mail
+constexpr int64_t kLongestPauseMs = 30'000;
+
+using Clock = std::chrono::steady_clock;
+
+// A deferred copy has a longer retry_count than the event that was accepted at the limit.
+EventLimits WithRoomForPatches(EventLimits limits) {
+  limits.max_bytes += 64;
+  return limits;
+}
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
+
+void Trim(std::string& buffer) {
+  if (buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
+}
+
+}  // namespace
+
+class Shard::Impl {
+ public:
+  Impl(size_t index, const ShardContext& context)
+      : index_(index),
+        context_(context),
+        capacity_(std::max<size_t>(1, static_cast<size_t>(context.config.host.max_in_flight) /
+                                          static_cast<size_t>(std::max(1, context.config.host.threads)))),
+        jobs_(std::make_unique<Job[]>(capacity_)),
+        wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
+        writable_(context.config.transports.size()),
+        decoder_(WithRoomForPatches(context.config.limits)) {
+    free_.reserve(capacity_);
+    for (size_t slot = capacity_; slot-- > 0;) {
+      jobs_[slot].slot = static_cast<uint32_t>(slot);
+      free_.push_back(static_cast<uint32_t>(slot));
+    }
+    if (auto mailbox = ParseMailbox(context.config.defaults_from); mailbox.ok()) default_from_ = *mailbox;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, wake_fd_, &event);
+  }
+
+  ~Impl() {
+    assert(!thread_.joinable());
+    close(epoll_fd_);
+    close(wake_fd_);
+  }
+
+  int wake_fd() const { return wake_fd_; }
+
+  void Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports) {
+    queue_ = &queue;
+    lanes_ = std::vector<Lane>(transports.size());
+    for (size_t i = 0; i < transports.size(); ++i) {
+      lanes_[i].transport = transports[i].get();
+      lanes_[i].counters = context_.metrics.ForTransport(transports[i]->name());
+    }
+    thread_ = std::thread([this] { Run(); });
+    pthread_setname_np(thread_.native_handle(), ("shard-" + std::to_string(index_)).c_str());
+  }
+
+  void Drain() {
+    draining_.store(true, std::memory_order_release);
+    Wake();
+  }
+
+  bool idle() const { return in_use_.load(std::memory_order_acquire) == 0; }
+
+  void Stop() {
+    if (!thread_.joinable()) return;
+    stopping_.store(true, std::memory_order_release);
+    Wake();
+    thread_.join();
+  }
+
+  bool MaySend(uint64_t token, int64_t now_boot_ms) {
+    Job* job = FindOpen(token);
+    return job != nullptr && !job->cancelled.load(std::memory_order_acquire) &&
+           job->queued.permit->Valid(now_boot_ms);
+  }
+
+  void OnComplete(uint64_t token, const postbus_result& result) {
+    Job* job = FindOpen(token);
+    uint64_t expected = token;
+    // Whoever closes the token owns the job's result until it is in `done_`: a second completion finds it closed.
+    if (job == nullptr || !job->open_token.compare_exchange_strong(expected, 0, std::memory_order_acq_rel)) {
+      duplicate_completions_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    job->result.Assign(result, static_cast<uint32_t>(job->recipients.size()));
+    bool first = false;
+    {
+      const std::lock_guard lock(done_mutex_);
+      first = done_.empty();
+      done_.push_back(job->slot);
+    }
+    if (first) Wake();
+  }
+
+  void OnWritable(size_t transport) {
+    writable_[transport].store(true, std::memory_order_release);
+    Wake();
+  }
+
+ private:
+  // An event whose turn is under way, from Next to Complete or Abandon.
+  struct Job {
+    enum class Place : uint8_t { kFree, kReady, kWaiting, kSubmitted };
+
+    uint32_t slot = 0;
+    uint32_t generation = 0;
+    // The token a transport may complete and ask permits for; 0 = none. Everything else belongs to the shard's thread
+    // while it is 0, and to the transport (read only, `result` apart) while it is not.
+    std::atomic<uint64_t> open_token{0};
+    std::atomic<bool> cancelled{false};
+
+    Place place = Place::kFree;
+    bool touched = false;  // something of this turn was settled already
+    bool revoked = false;
+    int waits = 0;
+    int64_t ready_at_boot_ms = 0;
+    size_t transport = 0;
+    Clock::time_point submitted_at;
+
+    QueuedEvent queued;
+    EmailEvent event;
+    RecipientSet due;  // not settled in this turn yet
+    std::string id;
+    std::string message_id;
+    std::string raw;
+    RenderedMail rendered;                 // kept only for transports that want parts
+    std::vector<uint32_t> indexes;         // of the envelope's recipients, in event.to
+    std::vector<postbus_str> recipients;   // the envelope
+    std::vector<postbus_mailbox> to;
+    postbus_mail mail{};
+    postbus_parts parts{};
+    AttemptResult result;
+  };
+
+  // One transport as this shard sees it.
+  struct Lane {
+    Transport* transport = nullptr;
+    Metrics::TransportCounters counters;
+    std::deque<uint32_t> ready;  // slots
+    bool full = false;           // took fewer than offered; until Writable
+    // A transport that fails for every mail is paused, then tried with one mail.
+    int faults = 0;
+    int64_t paused_until_boot_ms = 0;
+    bool probing = false;
+  };
+
+  // Recipients of one attempt that share outcome and decision.
+  struct Group {
+    Decision decision;
+    const RecipientOutcome* outcome = nullptr;
+    RecipientSet who;
+  };
+
+  void Wake() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
+  }
+
+  Job* FindOpen(uint64_t token) {
+    const size_t slot = static_cast<size_t>(token >> 32 & 0xFFFFFF);
+    if (token == 0 || slot >= capacity_) return nullptr;
+    Job& job = jobs_[slot];
+    return job.open_token.load(std::memory_order_acquire) == token ? &job : nullptr;
+  }
+
+  uint64_t NextToken(Job& job) {
+    ++job.generation;
+    return static_cast<uint64_t>(index_) << 56 | static_cast<uint64_t>(job.slot) << 32 | job.generation;
+  }
+
+  // --- the loop ---
+
+  void Run() {
+    while (!stopping_.load(std::memory_order_acquire)) {
+      now_boot_ms_ = BootTimeMs();
+      bool worked = TakeCompletions();
+      TakeRevocations();
+      ReleaseWaiting();
+      if (draining_.load(std::memory_order_acquire)) {
+        HandBackAllUnsubmitted();
+      } else {
+        worked |= Admit();
+      }
+      for (Lane& lane : lanes_) worked |= Submit(lane);
+      queue_->Flush();
+      ReportGauges();
+      Sleep(worked ? 0 : UntilNextTimer());
+    }
+  }
+
+  void Sleep(int timeout_ms) {
+    epoll_event event{};
+    if (epoll_wait(epoll_fd_, &event, 1, timeout_ms) > 0) {
+      uint64_t count = 0;
+      [[maybe_unused]] const auto size = read(wake_fd_, &count, sizeof count);
+    }
+  }
+
+  int UntilNextTimer() const {
+    if (waiting_.empty()) return kIdleWaitMs;
+    const int64_t left = waiting_.top().first - now_boot_ms_;
+    return static_cast<int>(std::clamp<int64_t>(left, 0, kIdleWaitMs));
+  }
+
+  void ReportGauges() {
+    if (now_boot_ms_ < gauges_due_boot_ms_) return;
+    gauges_due_boot_ms_ = now_boot_ms_ + 100;
+    context_.metrics.SetInFlight(index_, static_cast<double>(in_use_.load(std::memory_order_relaxed)));
+    if (const uint64_t count = duplicate_completions_.exchange(0, std::memory_order_relaxed); count != 0) {
+      for (uint64_t i = 0; i < count; ++i) lanes_.front().counters.CountDuplicateCompletion();
+      context_.log.Write(LogLevel::kError, "a transport completed an attempt twice; ignored (defect of the plugin)");
+    }
+  }
+
+  // --- taking events in ---
+
+  bool Admit() {
+    size_t admitted = 0;
+    while (admitted < kAdmitPerRound && !free_.empty() && ready_count_ < kReadyAhead) {
+      Job& job = jobs_[free_.back()];
+      if (!queue_->Next(job.queued)) break;
+      free_.pop_back();
+      in_use_.fetch_add(1, std::memory_order_release);
+      context_.metrics.CountConsumed(job.queued.priority);
+      Begin(job);
+      ++admitted;
+    }
+    return admitted != 0;
+  }
+
+  void Begin(Job& job) {
+    const auto start = Clock::now();
+    job.touched = false;
+    job.revoked = false;
+    job.waits = 0;
+    job.cancelled.store(false, std::memory_order_relaxed);
+    job.due = job.queued.headers.recipients;
+    job.id = job.queued.headers.id;
+    if (!decoder_.Decode(job.queued.value, Strictness::kQueue, job.event)) {
+      if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
+      return FailEvent(job, "invalid_event", ViolationText());
+    }
+    if (job.id.empty()) job.id = job.event.id.empty() ? job.queued.headers.origin.DerivedId() : job.event.id;
+    const RecipientSet all = RecipientSet::All(job.event.to.size());
+    if (job.due.empty()) job.due = all;
+    if ((job.due.bits & ~all.bits) != 0) {
+      return FailEvent(job, "invalid_event", "header postbus-rcpt names a recipient the event does not have");
+    }
+    if (job.event.from.address.empty()) {
+      if (default_from_.address.empty()) {
+        return FailEvent(job, "invalid_event", "/from: absent, and the configuration has no defaults.from");
+      }
+      job.event.from = default_from_;
+    }
+    job.transport = context_.router.Choose(job.event);
+    if (!Prepare(job)) return;
+    context_.metrics.ObserveRender(SecondsSince(start));
+    context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
+    MakeReady(job);
+  }
+
+  // Renders and composes; false: the event was dead-lettered.
+  bool Prepare(Job& job) {
+    const Transport& transport = *lanes_[job.transport].transport;
+    RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
+    const ByteRange& data = job.event.data;
+    const std::string_view json =
+        data.size == 0 ? std::string_view("{}") : std::string_view(job.queued.value).substr(data.offset, data.size);
+    if (context_.renderer.Render(job.event.template_name, json, rendered) != RenderOutcome::kOk) {
+      FailEvent(job, "render_error", Redacted(rendered.error));
+      return false;
+    }
+    const std::string& subject = job.event.subject.empty() ? rendered.subject : job.event.subject;
+    if (subject.empty()) {
+      FailEvent(job, "invalid_event", "/subject: neither the event nor its template has a subject");
+      return false;
+    }
+    const int64_t timestamp = job.event.timestamp_unix_ms;
+    const int64_t date = timestamp != 0 ? timestamp : job.queued.headers.accepted_at_unix_ms;
+    job.message_id.clear();
+    AppendMessageId(job.id, job.event.from.domain(), job.message_id);
+    if (transport.wants_raw()) {
+      const Status status = composer_.Compose({.from = &job.event.from,
+                                               .to = job.event.to,
+                                               .subject = subject,
+                                               .text = rendered.text,
+                                               .html = rendered.html,
+                                               .message_id = job.message_id,
+                                               .date_unix_ms = date},
+                                              job.raw);
+      if (!status.ok()) {
+        FailEvent(job, "render_error", Redacted(status.message()));
+        return false;
+      }
+    }
+    FillMail(job, subject, date);
+    return true;
+  }
+
+  void FillMail(Job& job, std::string_view subject, int64_t date) {
+    const EmailEvent& event = job.event;
+    job.mail = {};
+    job.mail.size = sizeof job.mail;
+    job.mail.event_id = View(job.id);
+    job.mail.idempotency_key = View(job.id);
+    job.mail.message_id = View(job.message_id);
+    job.mail.sender = View(event.from.address);
+    job.mail.attempt = static_cast<uint32_t>(job.queued.headers.attempt) + 1;
+    if (event.priority == Priority::kHigh) job.mail.flags |= POSTBUS_MAIL_HIGH;
+    if (event.priority == Priority::kLow) job.mail.flags |= POSTBUS_MAIL_LOW;
+    const auto non_ascii = [](const std::string& text) {
+      return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
+    };
+    if (non_ascii(event.from.address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
+    for (const Mailbox& to : event.to) {
+      if (non_ascii(to.address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
+    }
+    const Transport& transport = *lanes_[job.transport].transport;
+    if (transport.wants_raw()) {
+      job.mail.raw = View(job.raw);
+      if (non_ascii(job.raw)) job.mail.flags |= POSTBUS_MAIL_8BIT;
+    }
+    if (transport.wants_parts()) {
+      job.to.clear();
+      for (const Mailbox& to : event.to) job.to.push_back({View(to.name), View(to.address)});
+      job.parts = {};
+      job.parts.size = sizeof job.parts;
+      job.parts.from = {View(event.from.name), View(event.from.address)};
+      job.parts.to = job.to.data();
+      job.parts.n_to = static_cast<uint32_t>(job.to.size());
+      job.parts.subject = View(subject);
+      job.parts.text = View(job.rendered.text);
+      job.parts.html = View(job.rendered.html);
+      job.parts.date_unix_ms = date;
+      job.mail.parts = &job.parts;
+    }
+  }
+
+  std::string ViolationText() const {
+    std::string text;
+    for (const Violation& violation : decoder_.violations()) {
+      if (!text.empty()) text += "; ";
+      text += violation.pointer;
+      text += ": ";
+      text += violation.detail;
+    }
+    return Redacted(text);
+  }
+
+  // --- submitting ---
+
+  void MakeReady(Job& job) {
+    job.place = Job::Place::kReady;
+    lanes_[job.transport].ready.push_back(job.slot);
+    ++ready_count_;
+  }
+
+  void ReleaseWaiting() {
+    while (!waiting_.empty() && waiting_.top().first <= now_boot_ms_) {
+      Job& job = jobs_[waiting_.top().second];
+      const int64_t due = waiting_.top().first;
+      waiting_.pop();
+      // A job that was handed back in the meantime left its timer behind.
+      if (job.place == Job::Place::kWaiting && job.ready_at_boot_ms == due) MakeReady(job);
+    }
+  }
+
+  bool Submit(Lane& lane) {
+    if (writable_[LaneIndex(lane)].exchange(false, std::memory_order_acq_rel)) lane.full = false;
+    if (lane.ready.empty() || lane.full) return false;
+    size_t offer = std::min(kSubmitBatch, lane.ready.size());
+    if (lane.faults != 0) {
+      if (now_boot_ms_ < lane.paused_until_boot_ms || lane.probing) return false;
+      offer = 1;
+    }
+    const postbus_mail* batch[kSubmitBatch];
+    const auto now = Clock::now();
+    for (size_t i = 0; i < offer; ++i) {
+      Job& job = jobs_[lane.ready[i]];
+      job.indexes.clear();
+      job.recipients.clear();
+      for (uint32_t r = 0; r < job.event.to.size(); ++r) {
+        if (!job.due.contains(r)) continue;
+        job.indexes.push_back(r);
+        job.recipients.push_back(View(job.event.to[r].address));
+      }
+      job.mail.recipients = job.recipients.data();
+      job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
+      job.mail.deadline_ms = now_boot_ms_ + kSendWithinMs;
+      job.mail.token = NextToken(job);
+      job.submitted_at = now;
+      job.place = Job::Place::kSubmitted;
+      batch[i] = &job.mail;
+      job.open_token.store(job.mail.token, std::memory_order_release);
+    }
+    lane.probing = lane.faults != 0;
+    const size_t taken = lane.transport->Submit(std::span(batch, offer));
+    for (size_t i = taken; i < offer; ++i) {
+      Job& job = jobs_[lane.ready[i]];
+      job.open_token.store(0, std::memory_order_release);
+      job.place = Job::Place::kReady;
+    }
+    lane.ready.erase(lane.ready.begin(), lane.ready.begin() + static_cast<std::ptrdiff_t>(taken));
+    ready_count_ -= taken;
+    lane.full = taken < offer;
+    if (taken == 0) lane.probing = false;
+    return taken != 0;
+  }
+
+  size_t LaneIndex(const Lane& lane) const { return static_cast<size_t>(&lane - lanes_.data()); }
+
+  // --- what came back ---
+
+  bool TakeCompletions() {
+    {
+      const std::lock_guard lock(done_mutex_);
+      done_.swap(taken_);
+    }
+    for (const uint32_t slot : taken_) Settle(jobs_[slot]);
+    const bool worked = !taken_.empty();
+    taken_.clear();
+    return worked;
+  }
+
+  void Settle(Job& job) {
+    Lane& lane = lanes_[job.transport];
+    context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
+    groups_.clear();
+    for (uint32_t i = 0; i < job.indexes.size(); ++i) {
+      const RecipientOutcome& outcome = job.result.of(i);
+      const Decision decision = Decide(context_.config.retry, Facts(job, outcome.outcome));
+      auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
+        return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
+      });
+      if (group == groups_.end()) {
+        groups_.push_back({decision, &outcome, {}});
+        group = groups_.end() - 1;
+      }
+      group->who.insert(job.indexes[i]);
+    }
+    NoteHealth(lane, job.result.of(0));
+    int64_t wait_ms = -1;
+    for (const Group& group : groups_) {
+      lane.counters.CountOutcome(group.outcome->outcome, job.queued.priority, group.who.size());
+      SettleGroup(job, lane, group);
+      if (group.decision.action == Decision::Action::kWait) {
+        wait_ms = wait_ms < 0 ? group.decision.delay_ms : std::min(wait_ms, group.decision.delay_ms);
+      } else {
+        job.due.bits &= ~group.who.bits;
+        job.touched = true;
+      }
+    }
+    if (job.due.empty()) return EndTurn(job);
+    ++job.waits;
+    if (job.revoked || draining_.load(std::memory_order_acquire)) return HandBack(job);
+    job.place = Job::Place::kWaiting;
+    job.ready_at_boot_ms = now_boot_ms_ + wait_ms;
+    waiting_.emplace(job.ready_at_boot_ms, job.slot);
+  }
+
+  AttemptFacts Facts(const Job& job, int32_t outcome) const {
+    const RetryConfig& retry = context_.config.retry;
+    int max_retries = retry.max_retries;
+    if (job.event.max_retries == EmailEvent::kNever) max_retries = 0;
+    if (job.event.max_retries >= 0) max_retries = std::min(job.event.max_retries, retry.max_retries_limit);
+    return {.outcome = outcome,
+            .retry_after_ms = job.result.retry_after_ms(),
+            .attempts_spent = job.queued.headers.attempt,
+            .max_retries = max_retries,
+            .waits = job.waits,
+            .age_ms = AgeMs(job)};
+  }
+
+  void SettleGroup(Job& job, Lane& lane, const Group& group) {
+    const Decision& decision = group.decision;
+    const RecipientOutcome& outcome = *group.outcome;
+    const int attempts = job.queued.headers.attempt + (decision.costs_attempt ? 1 : 0);
+    const std::string enhanced = outcome.EnhancedText();
+    const int64_t now_unix_ms = UnixTimeMs();
+    StatusRecord& record = NewRecord(job, group.who, now_unix_ms);
+    record.attempt = job.queued.headers.attempt + 1;
+    record.transport = lane.transport->name();
+    record.outcome = OutcomeName(outcome.outcome);
+    record.code = outcome.code;
+    record.enhanced = enhanced;
+    AppendRedacted(outcome.text, EventHeaders::kMaxValueBytes, record.text);
+    record.provider_id = job.result.provider_id();
+    switch (decision.action) {
+      case Decision::Action::kComplete:
+        record.change = Change::kSent;
+        LogAttempt(job, lane, LogLevel::kInfo, "sent", outcome, enhanced);
+        break;
+      case Decision::Action::kDefer: {
+        record.change = Change::kDeferred;
+        record.due_unix_ms = now_unix_ms + decision.delay_ms;
+        AddDeferred(job, group.who, record.due_unix_ms, attempts, decision.reason);
+        LogAttempt(job, lane, LogLevel::kInfo, "deferred", outcome, enhanced);
+        break;
+      }
+      case Decision::Action::kDeadLetter:
+        record.change = Change::kDeadLettered;
+        AddDeadLetter(job, group.who, job.queued.headers.attempt + 1, decision.reason, record.text);
+        LogAttempt(job, lane, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
+        break;
+      case Decision::Action::kWait:
+        LogAttempt(job, lane, LogLevel::kDebug, "waits", outcome, enhanced);
+        return;
+    }
+    queue_->Report(job.queued.turn, record);
+  }
+
+  // A provider fault pauses the transport for this shard; one mail tries it again. Anything the server says of a mail
+  // ends that.
+  void NoteHealth(Lane& lane, const RecipientOutcome& outcome) {
+    if (outcome.outcome == POSTBUS_PROVIDER_FAULT) {
+      if (lane.faults != 0 && !lane.probing) return;  // one of those that were on their way
+      lane.probing = false;
+      lane.paused_until_boot_ms =
+          now_boot_ms_ + std::min(kLongestPauseMs, kFirstPauseMs << std::min(lane.faults, 10));
+      ++lane.faults;
+      LogLine(context_.log, LogLevel::kWarning, "transport fails for every mail; waiting, no attempt is spent")
+          .Add("via", lane.transport->name())
+          .Seconds("for", lane.paused_until_boot_ms - now_boot_ms_)
+          .Reply(outcome.code, outcome.EnhancedText(), outcome.text);
+      return;
+    }
+    if (lane.faults == 0) return;
+    lane.probing = false;
+    if (outcome.outcome == POSTBUS_NOT_SENT) return;  // says nothing of the provider: the next mail tries
+    lane.faults = 0;
+    LogLine(context_.log, LogLevel::kInfo, "transport works again").Add("via", lane.transport->name());
+  }
+
+  // --- ending turns ---
+
+  // The event itself is at fault: dead-letters everything that is due.
+  void FailEvent(Job& job, std::string_view reason, const std::string& message) {
+    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
+    record.change = Change::kDeadLettered;
+    record.outcome = reason;
+    record.text = message;
+    AddDeadLetter(job, job.due, job.queued.headers.attempt, reason, message);
+    queue_->Report(job.queued.turn, record);
+    LogLine(context_.log, LogLevel::kWarning, "dead-lettered")
+        .Add("id", job.id)
+        .Add("reason", reason)
+        .Reply(0, "", message);
+    EndTurn(job);
+  }
+
+  void AddDeferred(Job& job, RecipientSet who, int64_t due_unix_ms, int attempts, std::string_view reason) {
+    copy_.clear();
+    PatchCopy(job.queued.value, job.event, attempts, "pending", copy_);
+    queue_->Defer(job.queued.turn, {.recipients = who,
+                                    .due_unix_ms = due_unix_ms,
+                                    .attempt = attempts,
+                                    .outcome_class = reason,
+                                    .value = copy_});
+    context_.metrics.CountDeferral(reason, who.size());
+  }
+
+  void AddDeadLetter(Job& job, RecipientSet who, int attempts, std::string_view reason, std::string_view message) {
+    queue_->DeadLetter(job.queued.turn, {.recipients = who,
+                                         .attempt = attempts,
+                                         .outcome_class = reason,
+                                         .message = message,
+                                         .id = job.id,
+                                         .value = job.queued.value});
+    context_.metrics.CountDeadLetter(reason, std::max(1, who.size()));
+  }
+
+  void EndTurn(Job& job) {
+    queue_->Complete(job.queued.turn);
+    Free(job);
+  }
+
+  // Gives the event back for another host or a later start. REQUIRES: no transport has it.
+  void HandBack(Job& job) {
+    if (!job.touched) {
+      queue_->Abandon(job.queued.turn);
+      return Free(job);
+    }
+    // Some recipients are settled: only the others come again.
+    AddDeferred(job, job.due, UnixTimeMs(), job.queued.headers.attempt, OutcomeName(POSTBUS_NOT_SENT));
+    EndTurn(job);
+  }
+
+  void HandBackAllUnsubmitted() {
+    for (Lane& lane : lanes_) {
+      for (const uint32_t slot : lane.ready) HandBack(jobs_[slot]);
+      ready_count_ -= lane.ready.size();
+      lane.ready.clear();
+    }
+    for (size_t slot = 0; !waiting_.empty() && slot < capacity_; ++slot) {
+      if (jobs_[slot].place == Job::Place::kWaiting) HandBack(jobs_[slot]);
+    }
+    waiting_ = {};
+  }
+
+  void TakeRevocations() {
+    revoked_.clear();
+    queue_->TakeRevoked(revoked_);
+    if (revoked_.empty()) return;
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      Job& job = jobs_[slot];
+      if (job.place == Job::Place::kFree || std::find(revoked_.begin(), revoked_.end(), job.queued.turn) == revoked_.end()) {
+        continue;
+      }
+      job.revoked = true;
+      job.cancelled.store(true, std::memory_order_release);
+      if (job.place == Job::Place::kSubmitted) {
+        const uint64_t token = job.open_token.load(std::memory_order_acquire);
+        if (token != 0) lanes_[job.transport].transport->Cancel(std::span(&token, 1));
+        continue;
+      }
+      if (job.place == Job::Place::kReady) {
+        std::erase(lanes_[job.transport].ready, job.slot);
+        --ready_count_;
+      }
+      HandBack(job);
+    }
+  }
+
+  void Free(Job& job) {
+    job.place = Job::Place::kFree;
+    Trim(job.raw);
+    Trim(job.queued.value);
+    Trim(job.rendered.text);
+    Trim(job.rendered.html);
+    free_.push_back(job.slot);
+    in_use_.fetch_sub(1, std::memory_order_release);
+  }
+
+  // --- small things ---
+
+  int64_t AgeMs(const Job& job) const {
+    return std::max<int64_t>(0, UnixTimeMs() - job.queued.headers.accepted_at_unix_ms);
+  }
+
+  // The one record object, reset; valid until the next call.
+  StatusRecord& NewRecord(const Job& job, RecipientSet who, int64_t now_unix_ms) {
+    record_ = {};
+    record_.id = job.id;
+    record_.recipients = who;
+    record_.at_unix_ms = now_unix_ms;
+    record_.replay = job.queued.headers.replay;
+    return record_;
+  }
+
+  void LogAttempt(const Job& job, const Lane& lane, LogLevel level, std::string_view what,
+                  const RecipientOutcome& outcome, std::string_view enhanced) {
+    if (!context_.log.Enabled(level)) return;
+    LogLine line(context_.log, level, what);
+    line.Add("id", job.id).Add("template", job.event.template_name).Add("via", lane.transport->name());
+    line.Add("try", job.queued.headers.attempt + 1);
+    if (outcome.outcome != POSTBUS_ACCEPTED) line.Add("outcome", OutcomeName(outcome.outcome));
+    line.Reply(outcome.code, enhanced, outcome.text).Seconds("age", AgeMs(job));
+  }
+
+  const size_t index_;
+  const ShardContext context_;
+  const size_t capacity_;
+  const std::unique_ptr<Job[]> jobs_;
+  const int wake_fd_;
+  const int epoll_fd_;
+  Mailbox default_from_;
+
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<size_t> in_use_{0};
+  std::atomic<uint64_t> duplicate_completions_{0};
+  std::vector<std::atomic<bool>> writable_;  // by transport
+
+  std::mutex done_mutex_;
+  std::vector<uint32_t> done_;  // guarded by done_mutex_: slots whose result is there
+
+  // The shard's thread alone from here.
+  ShardQueue* queue_ = nullptr;
+  std::vector<Lane> lanes_;
+  std::vector<uint32_t> free_;  // last in, first out: the warmest buffers first
+  using Timer = std::pair<int64_t, uint32_t>;
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
+  size_t ready_count_ = 0;
+  int64_t now_boot_ms_ = 0;
+  int64_t gauges_due_boot_ms_ = 0;
+  EventDecoder decoder_;
+  MimeComposer composer_;
+  RenderedMail rendered_;
+  StatusRecord record_;
+  std::string copy_;
+  std::vector<Group> groups_;
+  std::vector<uint32_t> taken_;
+  std::vector<TurnId> revoked_;
+
+  std::thread thread_;
+};
+
+Shard::Shard(size_t index, const ShardContext& context) : impl_(std::make_unique<Impl>(index, context)) {}
+Shard::~Shard() = default;
+
+int Shard::wake_fd() const { return impl_->wake_fd(); }
+void Shard::Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports) {
+  impl_->Start(queue, transports);
+}
+void Shard::Drain() { impl_->Drain(); }
+bool Shard::idle() const { return impl_->idle(); }
+void Shard::Stop() { impl_->Stop(); }
+bool Shard::MaySend(uint64_t token, int64_t now_boot_ms) { return impl_->MaySend(token, now_boot_ms); }
+void Shard::OnComplete(uint64_t token, const postbus_result& result) { impl_->OnComplete(token, result); }
+void Shard::OnWritable(size_t transport) { impl_->OnWritable(transport); }
+
+}  // namespace postbus
