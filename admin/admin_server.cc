@@ -1,0 +1,50 @@
+#include "admin/admin_server.h"
+
+#include "api/problem.h"
+
+namespace postbus {
+namespace {
+
+HttpResponse Text(int status, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(body);
+  return response;
+}
+
+HttpResponse Answer(const HttpRequest& request, const Metrics& metrics, const std::function<Status()>& ready) {
+  const bool known = request.path == "/metrics" || request.path == "/livez" || request.path == "/readyz";
+  if (!known) return Problem(404, "no_such_route", "the admin port serves /metrics, /livez and /readyz");
+  if (request.method != "GET" && request.method != "HEAD") {
+    HttpResponse response = Problem(405, "method_not_allowed", request.path + " takes GET");
+    response.headers.emplace_back("Allow", "GET");
+    return response;
+  }
+  if (request.path == "/livez") return Text(200, "ok\n");
+  if (request.path == "/readyz") {
+    const Status status = ready();
+    return status.ok() ? Text(200, "ok\n") : Text(503, std::string(status.message()) + "\n");
+  }
+  HttpResponse response = Text(200, metrics.Serialize());
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  return response;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HttpServer>> StartAdminServer(const Config& config, const Metrics& metrics,
+                                                     std::function<Status()> ready) {
+  HttpLimits limits;
+  limits.connections = 64;
+  return HttpServer::Start(
+      config.admin.address, config.admin.port, limits,
+      [&metrics, ready = std::move(ready)](HttpRequest&& request, const HttpReply& reply) {
+        HttpResponse response = Answer(request, metrics, ready);
+        if (request.method == "HEAD") response.body.clear();
+        reply(std::move(response));
+      },
+      HttpErrorProblem);
+}
+
+}  // namespace postbus

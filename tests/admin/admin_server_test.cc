@@ -1,0 +1,35 @@
+#include "admin/admin_server.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/api/http_client.h"
+
+namespace postbus {
+namespace {
+
+TEST(AdminServer, ServesMetricsAndHealth) {
+  Config config;
+  config.admin.port = 0;
+  Metrics metrics;
+  metrics.CountConsumed(Priority::kHigh);
+  bool is_ready = true;
+  auto server = StartAdminServer(config, metrics, [&] { return is_ready ? Status() : Status::Unavailable("no broker"); });
+  ASSERT_TRUE(server.ok()) << server.status().message();
+  HttpClient client((*server)->port());
+  std::string answer = client.Get("/metrics");
+  EXPECT_EQ(StatusOf(answer), 200);
+  EXPECT_NE(answer.find("text/plain; version=0.0.4"), std::string::npos);
+  EXPECT_NE(answer.find("postbus_emails_consumed_total{priority=\"high\"} 1"), std::string::npos);
+  EXPECT_EQ(StatusOf(client.Get("/livez")), 200);
+  EXPECT_EQ(StatusOf(client.Get("/readyz")), 200);
+  is_ready = false;
+  answer = client.Get("/readyz");
+  EXPECT_EQ(StatusOf(answer), 503);
+  EXPECT_EQ(BodyOf(answer), "no broker\n");
+  EXPECT_EQ(StatusOf(client.Get("/livez")), 200) << "liveness does not depend on the broker";
+  EXPECT_EQ(StatusOf(client.Get("/secret")), 404);
+  EXPECT_EQ(StatusOf(client.Get("/metrics", "DELETE")), 405);
+}
+
+}  // namespace
+}  // namespace postbus
