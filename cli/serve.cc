@@ -1,0 +1,164 @@
+// postbus serve | host | api: the long-running roles.
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+
+#include "admin/admin_server.h"
+#include "api/email_api.h"
+#include "api/problem.h"
+#include "cli/command.h"
+#include "event/clock.h"
+#include "host/log.h"
+#include "host/metrics.h"
+#include "host/plugin_set.h"
+#include "host/worker.h"
+
+namespace postbus {
+namespace {
+
+struct ServeOptions {
+  ConfigOptions config;
+  std::string from;
+};
+
+struct Roles {
+  const char* name;
+  bool host;
+  bool api;
+};
+
+std::string Listener(std::string_view address, uint16_t port) {
+  const bool v6 = address.find(':') != address.npos;
+  return "http://" + (v6 ? "[" + std::string(address) + "]" : std::string(address)) + ":" + std::to_string(port);
+}
+
+void AddPlugin(LogLine& line, const PluginLibrary& library) {
+  line.Add("plugin", library.id()).Add("version", library.version()).Add("file", library.path().string());
+}
+
+// What this process is and does, one line each.
+void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, const Renderer* renderer,
+                 const Worker* worker, const HttpServer* api, const HttpServer& admin, Log& log) {
+  LogLine(log, LogLevel::kInfo, "postbus " POSTBUS_VERSION).Add("role", roles.name).Add("config", config.file);
+  LogLine(log, LogLevel::kInfo, "queue").Add("is", queue.Description());
+  if (renderer != nullptr) {
+    LogLine line(log, LogLevel::kInfo, "renderer");
+    AddPlugin(line, renderer->library());
+    line.Add("templates", static_cast<int64_t>(renderer->Templates().size()));
+  }
+  if (worker != nullptr) {
+    for (const auto& transport : worker->transports()) {
+      LogLine line(log, LogLevel::kInfo, "transport");
+      line.Add("name", transport->name());
+      AddPlugin(line, transport->library());
+      if (transport->test_only()) line.Add("note", "for tests only: no mail leaves this machine");
+    }
+    for (const RouteConfig& route : config.routes) {
+      LogLine(log, LogLevel::kInfo, "route").Add("match", "*").Add("use", route.use.front());
+    }
+  }
+  if (api != nullptr) {
+    LogLine(log, LogLevel::kInfo, "api listens").Add("at", Listener(config.api.address, api->port()));
+  }
+  LogLine(log, LogLevel::kInfo, "admin listens").Add("at", Listener(config.admin.address, admin.port()));
+}
+
+// Blocks the signals this thread waits for. Called before any thread starts, so that all inherit it.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+void WaitForStop(const sigset_t& signals, Log& log) {
+  while (true) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    if (signal != SIGHUP) return;
+    log.Write(LogLevel::kWarning, "SIGHUP: this version reads its configuration at start only; restart it");
+  }
+}
+
+// A second SIGTERM or SIGINT ends the process at once; nothing is lost by that, some of it comes again.
+void LetSignalsKill(const sigset_t& signals) { pthread_sigmask(SIG_UNBLOCK, &signals, nullptr); }
+
+void Serve(const Roles& roles, const ServeOptions& options) {
+  Config config = options.config.LoadOrExit();
+  config.queue.kafka.from = options.from;
+  if (roles.api) {
+    if (Status status = CheckApiAddress(config); !status.ok()) Die(status);
+  }
+  const sigset_t signals = BlockSignals();
+  Log log(config.log);
+  Metrics metrics;
+  auto queue = OpenQueue(config.queue, roles.host ? Role::kHost : Role::kProducer, log.Named("queue"));
+  if (!queue.ok()) Die(queue.status());
+  metrics.AttachQueue(**queue);
+
+  std::unique_ptr<Renderer> renderer;
+  std::unique_ptr<Worker> worker;
+  if (roles.host) {
+    auto loaded = LoadRenderer(config, log.Named("renderer"));
+    if (!loaded.ok()) Die(loaded.status());
+    renderer = std::move(*loaded);
+    auto started = Worker::Start(config, **queue, *renderer, metrics, log);
+    if (!started.ok()) Die(started.status());
+    worker = std::move(*started);
+  }
+
+  auto admin = StartAdminServer(config, metrics, [&queue] { return (*queue)->Health(); });
+  if (!admin.ok()) Die(admin.status());
+  EmailApi email_api(config, **queue, metrics);
+  std::unique_ptr<HttpServer> api;
+  if (roles.api) {
+    auto listening = HttpServer::Start(
+        config.api.address, config.api.port, EmailApi::Limits(config),
+        [&email_api](HttpRequest&& request, HttpReply reply) {
+          email_api.Handle(std::move(request), std::move(reply));
+        },
+        HttpErrorProblem);
+    if (!listening.ok()) Die(listening.status());
+    api = std::move(*listening);
+  }
+  PrintBanner(config, roles, **queue, renderer.get(), worker.get(), api.get(), **admin, log);
+
+  WaitForStop(signals, log);
+  LetSignalsKill(signals);
+  const int64_t deadline = BootTimeMs() + config.host.drain_timeout_ms;
+  LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", config.host.drain_timeout_ms);
+  if (api != nullptr) api->Stop(deadline);
+  const bool all_done = worker != nullptr ? worker->Drain(deadline) : (*queue)->Stop(deadline);
+  if (all_done) {
+    log.Write(LogLevel::kInfo, "stopped; nothing was left unfinished");
+  } else {
+    log.Write(LogLevel::kWarning, "stopped at the deadline; what was unfinished comes again at the next start");
+  }
+  metrics.DetachQueue();
+  (*admin)->Stop(0);
+}
+
+void AddRole(CLI::App& program, const Roles& roles, const char* description) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* command = program.add_subcommand(roles.name, description);
+  options->config.AddTo(*command);
+  if (roles.host) {
+    command->add_option("--from", options->from,
+                        "Kafka: where to begin on a topic whose old records are gone and that this group never read")
+        ->type_name("earliest|latest|TIME");
+  }
+  command->callback([roles, options] { Serve(roles, *options); });
+}
+
+}  // namespace
+
+void AddServeCommands(CLI::App& program) {
+  AddRole(program, {.name = "serve", .host = true, .api = true}, "HTTP API and worker in one process");
+  AddRole(program, {.name = "host", .host = true, .api = false}, "The worker: takes events from the queue, sends mails");
+  AddRole(program, {.name = "api", .host = false, .api = true}, "The HTTP API: takes mails, puts events into the queue");
+}
+
+}  // namespace postbus
