@@ -1,0 +1,230 @@
+#include "host/config_load.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+namespace postbus {
+namespace {
+
+constexpr std::string_view kValid = R"(version: 1
+queue: { type: sqlite, sqlite: { path: mail.db } }
+renderer: { plugin: ctemplate, options: { directory: ../templates } }
+transports:
+  primary: { plugin: smtp, options: { host: "${HOST:-localhost}", port: "${PORT:-2525}" } }
+)";
+
+class ConfigLoad : public testing::Test {
+ protected:
+  ConfigLoad() {
+    std::string pattern = testing::TempDir() + "config.XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+    path_ = directory_ + "/postbus.yaml";
+  }
+  ~ConfigLoad() override { std::filesystem::remove_all(directory_); }
+
+  Result<Config> Load(std::string_view yaml, const std::vector<std::string>& overrides = {}) {
+    std::ofstream(path_) << yaml;
+    return LoadConfig(path_, overrides, [this](std::string_view name) -> std::optional<std::string> {
+      const auto found = environment_.find(std::string(name));
+      if (found == environment_.end()) return std::nullopt;
+      return found->second;
+    });
+  }
+
+  // The error with the file's directory cut away.
+  std::string Error(std::string_view yaml, const std::vector<std::string>& overrides = {}) {
+    const auto config = Load(yaml, overrides);
+    if (config.ok()) return "valid";
+    std::string text(config.status().message());
+    for (size_t at = text.find(directory_); at != text.npos; at = text.find(directory_)) {
+      text.erase(at, directory_.size() + 1);
+    }
+    return text;
+  }
+
+  std::string directory_;
+  std::string path_;
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(ConfigLoad, ReadsAMinimalFile) {
+  const auto config = Load(kValid);
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->queue.type, QueueConfig::Type::kSqlite);
+  EXPECT_EQ(config->queue.sqlite.path, directory_ + "/mail.db");
+  EXPECT_EQ(config->queue.state_dir, directory_ + "/var");
+  ASSERT_EQ(config->transports.size(), 1u);
+  EXPECT_EQ(config->transports[0].name, "primary");
+  ASSERT_EQ(config->transports[0].options.size(), 2u);
+  EXPECT_EQ(config->transports[0].options[0].text, "localhost");
+  ASSERT_EQ(config->routes.size(), 1u);
+  EXPECT_EQ(config->routes[0].use, std::vector<std::string>{"primary"});
+}
+
+TEST_F(ConfigLoad, ReadsEveryKey) {
+  const auto config = Load(R"(version: 1
+queue:
+  type: kafka
+  kafka:
+    brokers: "k1:9092,k2:9092"
+    topic: mails
+    prefix: m
+    group_id: g
+    librdkafka: { debug: cgrp }
+state_dir: /var/lib/postbus
+defaults: { from: "Usual Store <noreply@usualstore.com>" }
+host: { max_in_flight: 100, threads: 2, drain_timeout: 5s }
+plugins: { directories: [ plugins, /opt/plugins ] }
+renderer: { plugin: ctemplate }
+transports: { a: { plugin: smtp }, b: { plugin: file } }
+routes: [ { use: [b] } ]
+retry: { max_retries: 5, max_retries_limit: 9, backoff: [1s, 2m], max_age: 1d }
+limits: { max_event: 10KiB }
+api: { listen: "127.0.0.1:81" }
+admin: { listen: "[::1]:82" }
+log: { level: debug, format: json }
+)");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->queue.kafka.brokers, "k1:9092,k2:9092");
+  EXPECT_EQ(config->queue.kafka.topic, "mails");
+  EXPECT_EQ(config->queue.kafka.prefix, "m");
+  EXPECT_EQ(config->queue.kafka.group_id, "g");
+  EXPECT_EQ(config->queue.kafka.librdkafka.at("debug"), "cgrp");
+  EXPECT_EQ(config->queue.state_dir, "/var/lib/postbus");
+  EXPECT_EQ(config->defaults_from, "Usual Store <noreply@usualstore.com>");
+  EXPECT_EQ(config->host.max_in_flight, 100);
+  EXPECT_EQ(config->host.threads, 2);
+  EXPECT_EQ(config->host.drain_timeout_ms, 5'000);
+  EXPECT_EQ(config->plugin_directories, (std::vector<std::string>{directory_ + "/plugins", "/opt/plugins"}));
+  EXPECT_EQ(config->routes[0].use.front(), "b");
+  EXPECT_EQ(config->retry.max_retries, 5);
+  EXPECT_EQ(config->retry.max_retries_limit, 9);
+  EXPECT_EQ(config->retry.backoff_ms, (std::vector<int64_t>{1'000, 120'000}));
+  EXPECT_EQ(config->retry.max_age_ms, 86'400'000);
+  EXPECT_EQ(config->limits.max_bytes, 10'240u);
+  EXPECT_EQ(config->queue.max_event_bytes, 10'240u);
+  EXPECT_EQ(config->api.port, 81);
+  EXPECT_EQ(config->admin.address, "::1");
+  EXPECT_EQ(config->log.level, "debug");
+  EXPECT_EQ(config->log.format, LogConfig::Format::kJson);
+}
+
+TEST_F(ConfigLoad, NamesPlaceKeyAndNearestKnownKey) {
+  EXPECT_EQ(Error(std::string(kValid) + "hots: { threads: 2 }\n"),
+            "postbus.yaml:6:1: hots: unknown key; did you mean \"host\"?");
+  EXPECT_EQ(Error(std::string(kValid) + "host: { threds: 2 }\n"),
+            "postbus.yaml:6:9: host.threds: unknown key; did you mean \"threads\"?");
+  EXPECT_EQ(Error(std::string(kValid) + "qqqqqqq: 1\n"), "postbus.yaml:6:1: qqqqqqq: unknown key");
+}
+
+TEST_F(ConfigLoad, RefusesDuplicateKeys) {
+  EXPECT_EQ(Error(std::string(kValid) + "host: { threads: 2, threads: 3 }\n"),
+            "postbus.yaml:6:21: host.threads: duplicate key");
+  EXPECT_EQ(Error(std::string(kValid) + "version: 1\n"), "postbus.yaml:6:1: version: duplicate key");
+  EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\ntransports: { a: {plugin: x}, a: {plugin: y} }\n")
+                .substr(0, 46),
+            "postbus.yaml:3:31: transports.a: duplicate key");
+}
+
+TEST_F(ConfigLoad, NamesTheVariableAWrongValueCameFrom) {
+  environment_["THREADS"] = "many";
+  EXPECT_EQ(Error(std::string(kValid) + "host: { threads: \"${THREADS}\" }\n"),
+            "postbus.yaml:6:18: host.threads: \"many\" (from THREADS) is not a whole number from 1 to 64");
+  EXPECT_EQ(Error(std::string(kValid) + "host: { threads: 2x }\n"),
+            "postbus.yaml:6:18: host.threads: \"2x\" is not a whole number from 1 to 64");
+  EXPECT_EQ(Error(std::string(kValid) + "retry: { max_age: soon }\n"),
+            "postbus.yaml:6:19: retry.max_age: \"soon\" is not a duration such as 30s, 10m or 5d");
+  EXPECT_EQ(Error(std::string(kValid) + "api: { listen: here }\n"),
+            "postbus.yaml:6:16: api.listen: \"here\" is not an address and port such as 127.0.0.1:8080");
+  EXPECT_EQ(Error(std::string(kValid) + "log: { level: loud }\n"),
+            "postbus.yaml:6:15: log.level: \"loud\" is not one of debug info warning error");
+}
+
+TEST_F(ConfigLoad, AnUnsetVariableWithoutDefaultIsAnError) {
+  EXPECT_EQ(Error(std::string(kValid) + "state_dir: \"${NOWHERE}\"\n"),
+            "postbus.yaml:6:12: state_dir: the variable NOWHERE is not set; set it, or write ${NOWHERE:-default}");
+}
+
+TEST_F(ConfigLoad, TellsAllProblemsAtOnce) {
+  const std::string error = Error(std::string(kValid) + "hots: 1\nhost: { threads: x }\n");
+  EXPECT_NE(error.find("hots"), error.npos);
+  EXPECT_NE(error.find("host.threads"), error.npos);
+}
+
+TEST_F(ConfigLoad, ChecksTransportsAndRoutes) {
+  EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\n"),
+            "postbus.yaml: transports: there must be at least one: `primary: { plugin: smtp, … }`");
+  EXPECT_EQ(Error(std::string(kValid) + "routes: [ { use: [primry] } ]\n"),
+            "postbus.yaml:6:19: routes.0.use.0: there is no transport \"primry\"; did you mean \"primary\"?");
+  EXPECT_NE(Error("version: 1\nrenderer: {plugin: x}\ntransports: {a: {plugin: x}, b: {plugin: x}}\n").find("several"),
+            std::string::npos);
+}
+
+TEST_F(ConfigLoad, RequiresTheVersion) {
+  EXPECT_NE(Error("renderer: {plugin: x}\ntransports: {a: {plugin: x}}\n").find("version"), std::string::npos);
+  EXPECT_NE(Error("version: 2\nrenderer: {plugin: x}\ntransports: {a: {plugin: x}}\n").find("version"),
+            std::string::npos);
+}
+
+TEST_F(ConfigLoad, OverridesKeysAndSaysSoInErrors) {
+  const auto config = Load(kValid, {"api.listen=127.0.0.1:0", "transports.primary.options.port=25",
+                                    "retry.backoff=[1s, 2s]", "queue.sqlite.path=/tmp/x.db"});
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->api.port, 0);
+  EXPECT_EQ(config->transports[0].options[1].text, "25");
+  EXPECT_EQ(config->retry.backoff_ms.size(), 2u);
+  EXPECT_EQ(config->queue.sqlite.path, "/tmp/x.db");
+  EXPECT_EQ(Error(kValid, {"host.threads=x"}),
+            "--set host.threads: host.threads: \"x\" is not a whole number from 1 to 64");
+  EXPECT_EQ(Error(kValid, {"host.threads"}), "--set host.threads: must be key.path=value");
+  EXPECT_NE(Error(kValid, {"hots.threads=1"}).find("did you mean \"host\""), std::string::npos);
+}
+
+TEST_F(ConfigLoad, ReportsYamlSyntaxWithItsPlace) {
+  EXPECT_EQ(Error("version: 1\nqueue: { type: \n").substr(0, 13), "postbus.yaml:");
+  EXPECT_EQ(Error("version: 1\nhost: 5\nrenderer: {plugin: x}\ntransports: {a: {plugin: x}}\n"),
+            "postbus.yaml:2:7: host: must be a mapping");
+  EXPECT_NE(Error("- a\n- b\n").find("must be a mapping"), std::string::npos);
+  EXPECT_NE(Error("").find("version"), std::string::npos);
+}
+
+TEST_F(ConfigLoad, AMissingFileSaysWhatToDo) {
+  const auto config = LoadConfig(directory_ + "/none.yaml");
+  ASSERT_FALSE(config.ok());
+  EXPECT_EQ(config.status().kind(), ErrorKind::kNotFound);
+}
+
+TEST_F(ConfigLoad, SubstitutesAfterParsing) {
+  environment_["A"] = "x: { y";
+  environment_["EMPTY"] = "";
+  std::ofstream(directory_ + "/secret") << "s3cret\n";
+  const Environment environment = [this](std::string_view name) -> std::optional<std::string> {
+    const auto found = environment_.find(std::string(name));
+    return found == environment_.end() ? std::nullopt : std::optional(found->second);
+  };
+  const auto substitute = [&](std::string_view text) {
+    std::string variables;
+    auto result = Substitute(text, directory_, environment, variables);
+    return result.ok() ? *result + "|" + variables : "error: " + std::string(result.status().message());
+  };
+  EXPECT_EQ(substitute("plain"), "plain|");
+  EXPECT_EQ(substitute("a${A}b"), "ax: { yb|A");
+  EXPECT_EQ(substitute("${NONE:-d}"), "d|NONE");
+  EXPECT_EQ(substitute("${EMPTY:-d}"), "d|EMPTY");
+  EXPECT_EQ(substitute("${EMPTY}"), "|EMPTY");
+  EXPECT_EQ(substitute("${NONE:-}"), "|NONE");
+  EXPECT_EQ(substitute("${file:secret}"), "s3cret|file:secret");
+  EXPECT_EQ(substitute("$$5"), "$5|");
+  EXPECT_EQ(substitute("${A}${EMPTY}"), "x: { y|A, EMPTY");
+  EXPECT_TRUE(substitute("$5").starts_with("error"));
+  EXPECT_TRUE(substitute("${A").starts_with("error"));
+  EXPECT_TRUE(substitute("${}").starts_with("error"));
+  EXPECT_TRUE(substitute("${file:none}").starts_with("error"));
+}
+
+}  // namespace
+}  // namespace postbus

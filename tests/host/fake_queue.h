@@ -1,0 +1,179 @@
+// tests/host/fake_queue.h - a queue in memory for tests of the pipeline: yields what it is given, records what is settled.
+#pragma once
+
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "event/clock.h"
+#include "queue/queue.h"
+
+namespace postbus {
+
+class FakeQueue final : public Queue, public ShardQueue {
+ public:
+  struct Copy {
+    RecipientSet recipients;
+    int64_t due_unix_ms = 0;
+    int attempt = 0;
+    std::string outcome_class;
+    std::string message;
+    std::string id;
+    std::string value;
+  };
+  // What was done with one turn.
+  struct Turn {
+    std::string value;
+    std::vector<Copy> deferred;
+    std::vector<Copy> dead_letters;
+    std::vector<StatusRecord> reports;
+    int completed = 0;
+    int abandoned = 0;
+
+    bool over() const { return completed + abandoned > 0; }
+  };
+
+  FakeQueue() { permit_.Extend(INT64_MAX); }
+
+  // Returns the turn the event will have.
+  TurnId Add(std::string value, EventHeaders headers = {}) {
+    const std::lock_guard lock(mutex_);
+    const TurnId turn = ++last_turn_;
+    turns_[turn].value = value;
+    if (headers.accepted_at_unix_ms == 0) headers.accepted_at_unix_ms = UnixTimeMs();
+    if (headers.origin.topic.empty()) headers.origin = {.topic = "fake", .partition = 0, .offset = int64_t(turn)};
+    waiting_.push_back({turn, std::move(value), std::move(headers)});
+    Wake();
+    return turn;
+  }
+
+  // Waits (10 s at most) until the turn is over; returns what was done.
+  Turn Await(TurnId turn) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::seconds(10), [&] { return turns_[turn].over(); });
+    return turns_[turn];
+  }
+  // The same for anything else; looks again every few milliseconds, since not everything changes in here.
+  template <typename Condition>
+  bool AwaitThat(Condition condition) {
+    const int64_t deadline = BootTimeMs() + 10'000;
+    std::unique_lock lock(mutex_);
+    while (!condition(*this)) {
+      if (BootTimeMs() >= deadline) return false;
+      changed_.wait_for(lock, std::chrono::milliseconds(5));
+    }
+    return true;
+  }
+  size_t taken() const { return last_turn_ - waiting_.size(); }  // inside AwaitThat
+
+  std::map<TurnId, Turn> turns() {
+    const std::lock_guard lock(mutex_);
+    return turns_;
+  }
+  void Revoke(TurnId turn) {
+    const std::lock_guard lock(mutex_);
+    revoked_.push_back(turn);
+    Wake();
+  }
+  SendPermit& permit() { return permit_; }
+
+  // ShardQueue
+  bool Next(QueuedEvent& out) override {
+    const std::lock_guard lock(mutex_);
+    if (stopped_ || waiting_.empty()) return false;
+    out.turn = waiting_.front().turn;
+    out.value = waiting_.front().value;
+    out.headers = waiting_.front().headers;
+    out.permit = &permit_;
+    waiting_.pop_front();
+    changed_.notify_all();
+    return true;
+  }
+  void Defer(TurnId turn, const DeferredCopy& copy) override {
+    const std::lock_guard lock(mutex_);
+    turns_[turn].deferred.push_back({.recipients = copy.recipients,
+                                     .due_unix_ms = copy.due_unix_ms,
+                                     .attempt = copy.attempt,
+                                     .outcome_class = std::string(copy.outcome_class),
+                                     .message = {},
+                                     .id = {},
+                                     .value = std::string(copy.value)});
+  }
+  void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override {
+    const std::lock_guard lock(mutex_);
+    turns_[turn].dead_letters.push_back({.recipients = copy.recipients,
+                                         .due_unix_ms = 0,
+                                         .attempt = copy.attempt,
+                                         .outcome_class = std::string(copy.outcome_class),
+                                         .message = std::string(copy.message),
+                                         .id = std::string(copy.id),
+                                         .value = std::string(copy.value)});
+  }
+  void Report(TurnId turn, const StatusRecord& record) override {
+    const std::lock_guard lock(mutex_);
+    turns_[turn].reports.push_back(record);
+  }
+  void Complete(TurnId turn) override { End(turn, &Turn::completed); }
+  void Abandon(TurnId turn) override { End(turn, &Turn::abandoned); }
+  void TakeRevoked(std::vector<TurnId>& turns) override {
+    const std::lock_guard lock(mutex_);
+    turns.insert(turns.end(), revoked_.begin(), revoked_.end());
+    revoked_.clear();
+  }
+  void Flush() override {}
+
+  // Queue
+  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override {
+    Add(std::string(event.value));
+    done({});
+    return {};
+  }
+  Status StartConsuming(const std::vector<int>& wake_fds) override {
+    wake_fd_ = wake_fds.at(0);
+    return {};
+  }
+  ShardQueue& shard(size_t) override { return *this; }
+  void StopConsuming() override {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  bool Stop(int64_t) override { return true; }
+  postbus::Status Health() const override { return {}; }
+  QueueStats Stats() const override { return {}; }
+  std::string Description() const override { return "fake"; }
+
+ private:
+  struct Waiting {
+    TurnId turn;
+    std::string value;
+    EventHeaders headers;
+  };
+
+  void End(TurnId turn, int Turn::*counter) {
+    const std::lock_guard lock(mutex_);
+    ++(turns_[turn].*counter);
+    changed_.notify_all();
+  }
+  void Wake() const {
+    const uint64_t one = 1;
+    if (wake_fd_ >= 0) [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
+  }
+
+  SendPermit permit_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Waiting> waiting_;
+  std::map<TurnId, Turn> turns_;
+  std::vector<TurnId> revoked_;
+  TurnId last_turn_ = 0;
+  bool stopped_ = false;
+  int wake_fd_ = -1;
+};
+
+}  // namespace postbus

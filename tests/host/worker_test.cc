@@ -1,0 +1,295 @@
+// The pipeline (worker.cc, shard.cc) on a queue in memory and plugins that do what their recipients say.
+#include "host/worker.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "event/email_event.h"
+#include "host/plugin_set.h"
+#include "tests/host/fake_queue.h"
+
+namespace postbus {
+namespace {
+
+std::string Event(std::string_view to, std::string_view id = "", std::string_view more = "") {
+  std::string json = R"({"type":"t","message":{"from":"noreply@usualstore.com","to":)";
+  json += to;
+  if (!id.empty()) json += ",\"id\":\"" + std::string(id) + "\"";
+  json += R"(,"template":"hello","data":{"a":1},"retry_count":0,"status":"pending")";
+  json += more;
+  return json + "}}";
+}
+
+class WorkerTest : public testing::Test {
+ protected:
+  WorkerTest() {
+    fault_file_ = testing::TempDir() + "fault." + std::to_string(getpid());
+    const auto option = [](std::string name, std::string text) {
+      ConfiguredOption configured;
+      configured.name = std::move(name);
+      configured.text = std::move(text);
+      return configured;
+    };
+    config_.renderer.plugin = POSTBUS_BUILD_DIR "/tests/plugins/echo_renderer.so";
+    TransportConfig& transport = config_.transports.emplace_back();
+    transport.name = "primary";
+    transport.plugin = POSTBUS_BUILD_DIR "/tests/plugins/scripted_transport.so";
+    transport.options = {option("fault_file", fault_file_), option("room", "20")};
+    config_.routes.push_back({.use = {"primary"}, .mark = {}});
+    config_.retry.backoff_ms = {30'000};
+    config_.log.level = "error";
+  }
+  ~WorkerTest() override { std::filesystem::remove(fault_file_); }
+
+  void Start() {
+    log_ = std::make_unique<Log>(config_.log);
+    auto renderer = LoadRenderer(config_, log_->Named("renderer"));
+    ASSERT_TRUE(renderer.ok()) << renderer.status().message();
+    renderer_ = std::move(*renderer);
+    auto worker = Worker::Start(config_, queue_, *renderer_, metrics_, *log_);
+    ASSERT_TRUE(worker.ok()) << worker.status().message();
+    worker_ = std::move(*worker);
+  }
+
+  Config config_;
+  FakeQueue queue_;
+  Metrics metrics_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<Renderer> renderer_;
+  std::unique_ptr<Worker> worker_;
+  std::string fault_file_;
+};
+
+TEST_F(WorkerTest, AnAcceptedMailCompletesItsTurnAndIsReportedSent) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event("\"accepted@x.org\"", "id-1")));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(turn.deferred.empty());
+  EXPECT_TRUE(turn.dead_letters.empty());
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+  EXPECT_EQ(turn.reports[0].id, "id-1");
+  EXPECT_EQ(turn.reports[0].attempt, 1);
+  EXPECT_EQ(turn.reports[0].transport, "primary");
+  EXPECT_EQ(turn.reports[0].code, 250);
+  EXPECT_EQ(turn.reports[0].text, "said <address>");
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(1));
+}
+
+TEST_F(WorkerTest, ATransientOneIsDeferredWithAPatchedCopy) {
+  Start();
+  const int64_t before = UnixTimeMs();
+  EventHeaders headers;
+  headers.id = "id-2";
+  headers.attempt = 1;
+  const auto turn = queue_.Await(queue_.Add(Event("\"transient@x.org\"", "id-2"), headers));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.deferred.size(), 1u);
+  EXPECT_EQ(turn.deferred[0].attempt, 2);
+  EXPECT_EQ(turn.deferred[0].outcome_class, "transient");
+  EXPECT_GE(turn.deferred[0].due_unix_ms, before + 30'000);
+  EXPECT_LT(turn.deferred[0].due_unix_ms, UnixTimeMs() + 31'000);
+  std::string expected = Event("\"transient@x.org\"", "id-2");
+  expected.replace(expected.find("\"retry_count\":0"), 15, "\"retry_count\":2");
+  EXPECT_EQ(turn.deferred[0].value, expected);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kDeferred);
+  EXPECT_EQ(turn.reports[0].attempt, 2);
+}
+
+TEST_F(WorkerTest, EachRecipientGoesItsOwnWay) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(
+      Event(R"(["accepted@x.org","transient@x.org","rejected@x.org","accepted+2@x.org","in_doubt@x.org"])", "id-3")));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.deferred.size(), 2u);
+  EXPECT_EQ(turn.deferred[0].recipients, RecipientSet{0b00010});
+  EXPECT_EQ(turn.deferred[1].recipients, RecipientSet{0b10000});
+  EXPECT_EQ(turn.deferred[1].outcome_class, "in_doubt");
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet{0b00100});
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "rejected_recipient");
+  EXPECT_EQ(turn.dead_letters[0].id, "id-3");
+  EXPECT_EQ(turn.dead_letters[0].value, turn.value) << "a dead letter has the record's bytes";
+  RecipientSet sent;
+  for (const StatusRecord& report : turn.reports) {
+    if (report.change == Change::kSent) sent.bits |= report.recipients.bits;
+  }
+  EXPECT_EQ(sent, RecipientSet{0b01001});
+}
+
+TEST_F(WorkerTest, OnlyRecipientsStillDueAreSubmitted) {
+  Start();
+  EventHeaders headers;
+  headers.recipients = RecipientSet{0b10};
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["rejected@x.org","accepted@x.org"])"), headers));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(turn.dead_letters.empty());
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet{0b10});
+}
+
+TEST_F(WorkerTest, WhatWasTakenBackOrFailedForAllIsTriedAgainInTheSameTurnWithoutCost) {
+  Start();
+  for (const std::string word : {"not-sent-once", "fault-once"}) {
+    const auto turn = queue_.Await(queue_.Add(Event("\"" + word + "@x.org\"")));
+    EXPECT_EQ(turn.completed, 1) << word;
+    EXPECT_TRUE(turn.deferred.empty()) << word;
+    ASSERT_EQ(turn.reports.size(), 1u) << word;
+    EXPECT_EQ(turn.reports[0].change, Change::kSent) << word;
+    EXPECT_EQ(turn.reports[0].attempt, 1) << word;
+  }
+}
+
+TEST_F(WorkerTest, AnOutageKeepsTheQueueAndTriesWithOneMail) {
+  config_.host.max_in_flight = 1000;
+  std::ofstream(fault_file_) << "x";
+  Start();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 50; ++i) turns.push_back(queue_.Add(Event("\"fault-while-file+" + std::to_string(i) + "@x.org\"")));
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 50; }));
+  // The first burst and a probe a second; not one hammering.
+  const auto faults = [&] {
+    const std::string text = metrics_.Serialize();
+    const std::string name = R"(postbus_emails_outcome_total{outcome="provider_fault",priority="normal",transport="primary"} )";
+    return std::stod(text.substr(text.find(name) + name.size()));
+  };
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return faults() >= 1; }));
+  EXPECT_LE(faults(), 21) << "no more than the transport had room for, and one probe";
+  std::filesystem::remove(fault_file_);
+  for (const TurnId id : turns) {
+    const auto turn = queue_.Await(id);
+    EXPECT_EQ(turn.completed, 1);
+    EXPECT_TRUE(turn.deferred.empty());
+    EXPECT_TRUE(turn.dead_letters.empty());
+  }
+}
+
+TEST_F(WorkerTest, EventsAtFaultAreDeadLetteredWithAReasonAndNoAddress) {
+  Start();
+  struct Case {
+    std::string value;
+    std::string reason;
+    std::string message;  // part of it
+  };
+  EventHeaders beyond;
+  beyond.recipients = RecipientSet{0b100};
+  const Case cases[] = {
+      {"not json", "invalid_event", ""},
+      {"", "invalid_event", ""},
+      {R"({"type":"t","message":{"from":"a@b.org","to":"no-at-sign","template":"hello"}})", "invalid_event", "/to"},
+      {R"({"type":"t","message":{"to":"a@b.org","template":"hello"}})", "invalid_event", "/from"},
+      {R"({"type":"t","message":{"from":"a@b.org","to":"a@b.org","template":"none"}})", "render_error", "no template"},
+      {R"({"type":"t","message":{"from":"a@b.org","to":"a@b.org","template":"silent"}})", "invalid_event", "/subject"},
+      {R"({"type":"t","message":{"from":"a@b.org","to":"a@b.org","template":"torn"}})", "render_error", ""},
+  };
+  for (const Case& c : cases) {
+    const TurnId id = queue_.Add(c.value);
+    const auto turn = queue_.Await(id);
+    EXPECT_EQ(turn.completed, 1) << c.value;
+    ASSERT_EQ(turn.dead_letters.size(), 1u) << c.value;
+    EXPECT_EQ(turn.dead_letters[0].outcome_class, c.reason) << c.value;
+    EXPECT_NE(turn.dead_letters[0].message.find(c.message), std::string::npos) << turn.dead_letters[0].message;
+    EXPECT_EQ(turn.dead_letters[0].message.find("@"), std::string::npos) << turn.dead_letters[0].message;
+    EXPECT_EQ(turn.dead_letters[0].value, c.value);
+    EXPECT_EQ(turn.dead_letters[0].id, "fake.0." + std::to_string(id));
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kDeadLettered);
+  }
+  const auto turn = queue_.Await(queue_.Add(Event("\"accepted@x.org\""), beyond));
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "invalid_event");
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).change, Change::kSent) << "it lives";
+}
+
+TEST_F(WorkerTest, NothingIsSentWithoutAPermit) {
+  queue_.permit().Revoke();
+  Start();
+  const TurnId id = queue_.Add(Event("\"accepted@x.org\""));
+  const auto not_sent = [&] {
+    return metrics_.Serialize().find(
+               R"(outcome="not_sent",priority="normal",transport="primary"} 0)") == std::string::npos;
+  };
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return not_sent(); }));
+  EXPECT_FALSE(queue_.turns()[id].over());
+  queue_.permit().Extend(INT64_MAX);
+  EXPECT_EQ(queue_.Await(id).completed, 1);
+}
+
+TEST_F(WorkerTest, ASecondCompletionIsIgnoredAndCounted) {
+  Start();
+  const TurnId id = queue_.Add(Event("\"twice@x.org\""));
+  EXPECT_EQ(queue_.Await(id).completed, 1);
+  for (int i = 0; i < 20; ++i) queue_.Await(queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"")));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) {
+    return metrics_.Serialize().find("postbus_duplicate_completions_total{transport=\"primary\"} 1") !=
+           std::string::npos;
+  }));
+  EXPECT_EQ(queue_.turns()[id].completed, 1);
+}
+
+TEST_F(WorkerTest, RevokedTurnsAreCancelledAndHandedBack) {
+  Start();
+  const TurnId held = queue_.Add(Event("\"hold@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 1; }));
+  queue_.Await(queue_.Add(Event("\"accepted@x.org\"")));  // the transport has both by now
+  queue_.Revoke(held);
+  const auto turn = queue_.Await(held);
+  EXPECT_EQ(turn.abandoned, 1);
+  EXPECT_EQ(turn.completed, 0);
+  EXPECT_TRUE(turn.deferred.empty());
+}
+
+TEST_F(WorkerTest, DrainFinishesWhatATransportHasAndHandsBackTheRest) {
+  Start();
+  const TurnId held = queue_.Add(Event("\"hold@x.org\""));
+  queue_.Await(queue_.Add(Event("\"accepted@x.org\"")));
+  std::ofstream(fault_file_) << "x";
+  const TurnId waiting = queue_.Add(Event("\"fault-while-file@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue& queue) { return queue.taken() == 3; }));
+  EXPECT_TRUE(worker_->Drain(BootTimeMs() + 10'000));
+  EXPECT_EQ(queue_.turns()[held].completed, 1);
+  EXPECT_EQ(queue_.turns()[held].reports.at(0).change, Change::kSent);
+  EXPECT_EQ(queue_.turns()[waiting].abandoned, 1);
+}
+
+TEST_F(WorkerTest, APluginThatCannotBeLoadedIsAnErrorAtItsPlace) {
+  config_.transports[0].plugin = "/nowhere/acme.so";
+  config_.transports[0].mark = {.file = "postbus.yaml", .line = 4, .column = 12};
+  log_ = std::make_unique<Log>(config_.log);
+  auto renderer = LoadRenderer(config_, log_->Named("renderer"));
+  ASSERT_TRUE(renderer.ok());
+  const auto worker = Worker::Start(config_, queue_, **renderer, metrics_, *log_);
+  ASSERT_FALSE(worker.ok());
+  EXPECT_TRUE(worker.status().message().starts_with("postbus.yaml:4:12: ")) << worker.status().message();
+  EXPECT_NE(worker.status().message().find("/nowhere/acme.so"), std::string_view::npos);
+}
+
+TEST_F(WorkerTest, EveryTurnOfManyEndsExactlyOnce) {
+  Start();
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  const char* words[] = {"accepted", "transient", "rejected", "in_doubt", "not-sent-once"};
+  constexpr int kEvents = 5'000;
+  for (int i = 0; i < kEvents; ++i) {
+    queue_.Add(Event("\"" + std::string(words[random() % 5]) + "+" + std::to_string(i) + "@x.org\"",
+                     "e" + std::to_string(i)));
+  }
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == kEvents; }));
+  for (int i = 1; i <= kEvents; ++i) {
+    const auto turn = queue_.Await(static_cast<TurnId>(i));
+    ASSERT_EQ(turn.completed, 1) << "event " << i << ", seed " << seed;
+    ASSERT_EQ(turn.abandoned, 0);
+    ASSERT_EQ(turn.deferred.size() + turn.dead_letters.size() +
+                  static_cast<size_t>(std::count_if(turn.reports.begin(), turn.reports.end(),
+                                                    [](const auto& r) { return r.change == Change::kSent; })),
+              1u);
+  }
+}
+
+}  // namespace
+}  // namespace postbus
