@@ -7,7 +7,8 @@
 
 namespace postbus {
 
-// The longest prefix of `text` of at most `max_bytes` that ends at a character. Bytes that are no UTF-8 are cut anywhere.
+// The longest prefix of `text` of at most `max_bytes` that ends at a character. Bytes that are no UTF-8 are cut
+// anywhere.
 inline std::string_view CutUtf8(std::string_view text, size_t max_bytes) {
   if (text.size() <= max_bytes) return text;
   constexpr size_t kMaxContinuationBytes = 3;

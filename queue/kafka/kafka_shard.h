@@ -1,0 +1,124 @@
+// queue/kafka/kafka_shard.h - one shard's face of the queue: takes records from its partitions by weight, keeps the turns
+// under way, and ends them when their copies are stored.
+//
+// ShardQueue's functions: the shard's thread. Add, Revoke, Remove: the control thread. Delivery reports of copies come on
+// the producers' threads. Outlives the producers and the GroupConsumer.
+//
+// A turn outlives the assignment of its partition. When the partition comes back here first, the record is fetched again
+// while its old turn may still be running, past its point of no return even. It is not begun a second time: the old turn
+// moves over to the new assignment, and its end settles the record there. Should it be abandoned instead, the record is
+// yielded from what was fetched. Where the partition went to another host, the end of the turn changes nothing.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "queue/kafka/counters.h"
+#include "queue/kafka/outgoing.h"
+#include "queue/kafka/partition.h"
+#include "queue/kafka/record_producer.h"
+#include "queue/queue.h"
+
+namespace postbus::kafka {
+
+class KafkaShard final : public ShardQueue {
+ public:
+  struct Shared {  // by all shards of a queue; outlives them
+    const TopicNames names;
+    const std::string group;
+    RecordProducer& copies;
+    RecordProducer& status;
+    Counters& counters;
+    const QueueLog log;
+    std::atomic<bool> consuming{true};
+  };
+
+  KafkaShard(int wake_fd, Shared& shared) : wake_fd_(wake_fd), shared_(shared) {}
+
+  bool Next(QueuedEvent& out) override;
+  void Defer(TurnId turn, const DeferredCopy& copy) override;
+  void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override;
+  void Report(TurnId turn, const StatusRecord& record) override;
+  void Complete(TurnId turn) override;
+  void Abandon(TurnId turn) override;
+  void TakeRevoked(std::vector<TurnId>& turns) override;
+  void Flush() override {}  // the producers' threads send at once
+
+  void Add(const PartitionPtr& partition);
+  // The partition's turns should end: TakeRevoked will name them.
+  void Revoke(const PartitionPtr& partition);
+  void Remove(const PartitionPtr& partition);
+
+  int wake_fd() const { return wake_fd_; }
+  void Wake();
+  // Turns that have not ended, those waiting for their copies included.
+  size_t open_turns() const;
+
+ private:
+  struct Turn {
+    PartitionPtr partition;  // null: the slot is free
+    PartitionPtr permit_of;  // whose permit the host was given
+    uint32_t generation = 0;
+    Source source;
+    int copies_on_the_way = 0;
+    bool ended = false;
+    bool revocation_told = false;
+    std::unique_ptr<QueuedEvent> fetched_again;
+  };
+  using Slot = uint32_t;
+  using RecordPlace = std::tuple<std::string, int32_t, int64_t>;
+  struct CopyReport;  // what a producer calls when it knows what became of a copy
+
+  // The partitions of one priority; one is read until it has nothing, for up to kStay events.
+  struct Lane {
+    PartitionList partitions;
+    size_t current = 0;
+    int stayed = 0;
+    int skip = 0;  // found empty: not looked at for so many events of others
+  };
+
+  bool TakeFrom(Lane& lane, MessagePtr& message, PartitionPtr& partition, Admission& admission);
+  bool TakeRecord(MessagePtr& message, PartitionPtr& partition, Priority& priority, Admission& admission);
+  // False if the record is not the host's to see.
+  bool BeginTurn(const rd_kafka_message_t& message, const PartitionPtr& partition, Priority priority,
+                 Admission admission, QueuedEvent& out);
+  static void Fill(const rd_kafka_message_t& message, const Source& source, Priority priority, QueuedEvent& out);
+  bool YieldAgain(QueuedEvent& out);
+  Slot NewSlot();
+  Turn& Find(TurnId id);
+  static TurnId IdOf(Slot slot, const Turn& turn) { return uint64_t{turn.generation} << 32 | slot; }
+  static Slot SlotOf(TurnId id) { return static_cast<Slot>(id & 0xFFFFFFFF); }
+
+  void AddCopy(TurnId id, Turn& turn, CopyKind kind, Record record);
+  // The turn of a record that the host does not see: dead-lettered with its status record.
+  void SettleUnseen(TurnId id, Turn& turn, std::string_view outcome_class, std::string_view message,
+                    std::string_view value);
+  RecordProducer::After OnCopyAnswer(CopyReport& report, const Status& status, const RecordBack& record);
+  // True if there may be news for the shard by it.
+  bool EndIfDone(Slot slot, Turn& turn);
+  void Free(Slot slot, Turn& turn);
+  void DropFetchedAgain(const PartitionPtr& partition);
+
+  const int wake_fd_;
+  Shared& shared_;
+  std::atomic<bool> revocation_news_{false};
+
+  // Guards what follows. Partitions' and producers' own locks are taken inside it.
+  mutable std::mutex mutex_;
+  std::array<Lane, kPriorities> lanes_;
+  size_t schedule_at_ = 0;
+  std::deque<Turn> turns_;
+  std::vector<Slot> free_;
+  std::map<RecordPlace, Slot> orphans_;  // turns under way whose partition is closed
+  std::deque<Slot> again_;               // fetched again, abandoned by the old turn
+};
+
+}  // namespace postbus::kafka

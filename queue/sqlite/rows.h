@@ -1,0 +1,61 @@
+// queue/sqlite/rows.h - what passes between shards, dispenser and writer. Value types.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "event/email_event.h"
+#include "event/status.h"
+
+namespace postbus::sqlite {
+
+// Where an event stands in the file.
+struct RowRef {
+  Priority priority = Priority::kNormal;
+  bool deferred = false;  // in `deferred`, not in the table of its priority
+  int64_t seq = 0;
+};
+
+struct EventRow {
+  RowRef ref;
+  std::string headers;
+  std::string value;
+};
+
+struct NewRow {
+  Priority priority = Priority::kNormal;
+  std::string headers;
+  std::string value;
+  std::function<void(const Status&)> done;
+};
+
+struct DeferredRow {
+  int64_t due_unix_ms = 0;
+  std::string headers;
+  std::string value;
+};
+
+struct DeadLetterRow {
+  std::string id;
+  std::string message;
+  std::string headers;
+  std::string value;
+};
+
+struct StatusRow {
+  std::string id;
+  int64_t at_unix_ms = 0;
+  std::string record;
+};
+
+// A turn that has ended: written in one transaction, or not at all.
+struct Settlement {
+  RowRef row;                         // deleted
+  std::vector<DeferredRow> deferred;  // of row.priority
+  std::vector<DeadLetterRow> dead_letters;
+  std::vector<StatusRow> statuses;
+};
+
+}  // namespace postbus::sqlite

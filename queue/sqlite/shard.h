@@ -1,0 +1,83 @@
+// queue/sqlite/shard.h - one shard's face of the queue file: reads leases on a connection of its own, keeps the turns
+// under way, and gives the writer those that have ended. Called by the shard's thread; Close by any, when that has
+// ended.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "queue/queue.h"
+#include "queue/sqlite/database.h"
+#include "queue/sqlite/dispenser.h"
+#include "queue/sqlite/rows.h"
+#include "queue/sqlite/writer.h"
+
+namespace postbus::sqlite {
+
+class Shard : public ShardQueue {
+ public:
+  // `dispenser` and `writer` outlive it; `index` is the shard's in the dispenser.
+  static Result<std::unique_ptr<Shard>> Open(const std::string& path, size_t index, Dispenser& dispenser,
+                                             Writer& writer, const QueueLog& log);
+
+  bool Next(QueuedEvent& out) override;
+  void Defer(TurnId turn, const DeferredCopy& copy) override;
+  void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override;
+  void Report(TurnId turn, const StatusRecord& record) override;
+  void Complete(TurnId turn) override;
+  void Abandon(TurnId turn) override;
+  void TakeRevoked(std::vector<TurnId>& turns) override;
+  void Flush() override;
+
+  // Next yields nothing more. Any thread.
+  void StopConsuming() { consuming_.store(false); }
+  // Closes the file.
+  void Close();
+
+  uint64_t consumed() const { return consumed_.load(); }
+  // Turns under way, by the kind of their rows; ended ones count until Flush.
+  int64_t fresh_turns() const { return fresh_turns_.load(); }
+  int64_t deferred_turns() const { return deferred_turns_.load(); }
+
+ private:
+  struct Turn {
+    EventHeaders headers;
+    Settlement settlement;
+  };
+  // What was leased of a priority and not begun.
+  struct Lane {
+    std::deque<EventRow> fresh;
+    std::deque<EventRow> due;
+    bool due_next = false;  // both have some: they take turns
+    int credit = 0;         // of the weighted round robin
+
+    bool empty() const { return fresh.empty() && due.empty(); }
+  };
+
+  Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, const QueueLog& log);
+  Status Prepare();
+  bool TakeRow(EventRow& row);
+  bool Begin(EventRow& row, QueuedEvent& out);
+  void CountTurn(const RowRef& row, int64_t change);
+
+  const size_t index_;
+  Dispenser& dispenser_;
+  Writer& writer_;
+  const QueueLog& log_;
+
+  Database database_;
+  std::array<Statement, kPriorities> read_fresh_;
+  Statement read_due_;
+  std::array<Lane, kPriorities> lanes_;
+  std::unordered_map<TurnId, Turn> turns_;
+  std::vector<Settlement> ended_;
+
+  std::atomic<bool> consuming_{true};
+  std::atomic<uint64_t> consumed_{0};
+  std::atomic<int64_t> fresh_turns_{0}, deferred_turns_{0};
+};
+
+}  // namespace postbus::sqlite

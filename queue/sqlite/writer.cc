@@ -1,0 +1,425 @@
+#include "queue/sqlite/writer.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "event/clock.h"
+
+namespace postbus::sqlite {
+namespace {
+
+constexpr size_t kMaxIncomingBytes = 64 << 20;    // more is refused: the disk does not keep up
+constexpr size_t kMaxTransactionBytes = 8 << 20;  // of published values; keeps the latency of a transaction bounded
+constexpr int kLookMs = 500;                      // how often a host looks for what no wake-up announced
+constexpr int kRetryMs = 500;                     // after a failed transaction
+constexpr int64_t kPermitMs = 5000;
+constexpr int64_t kBusyMs = 5000;  // how long another process may hold the write lock
+constexpr long kBusySleepNs = 500'000;
+constexpr int64_t kPruneMs = 60'000;
+constexpr int64_t kDayMs = 86'400'000;
+constexpr int64_t kStatusKeptMs = 7 * kDayMs;  // as long as Kafka's topics keep them
+constexpr int64_t kDeadLettersKeptMs = 30 * kDayMs;
+constexpr int kPruneRows = 1000;  // in one transaction
+
+constexpr const char* kInsertSql[kPriorities] = {"INSERT INTO high VALUES (?1, ?2, ?3)",
+                                                 "INSERT INTO normal VALUES (?1, ?2, ?3)",
+                                                 "INSERT INTO low VALUES (?1, ?2, ?3)"};
+constexpr const char* kDeleteSql[kPriorities] = {"DELETE FROM high WHERE seq = ?1", "DELETE FROM normal WHERE seq = ?1",
+                                                 "DELETE FROM low WHERE seq = ?1"};
+
+size_t IndexOf(Priority priority) { return static_cast<size_t>(priority); }
+
+}  // namespace
+
+Writer::Writer(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log)
+    : database_(std::move(database)),
+      pipe_(std::move(pipe)),
+      wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      dispenser_(dispenser),
+      log_(std::move(log)) {}
+
+Result<std::unique_ptr<Writer>> Writer::Start(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log) {
+  std::unique_ptr<Writer> writer(new Writer(std::move(database), std::move(pipe), dispenser, std::move(log)));
+  if (Status prepared = writer->Prepare(); !prepared.ok()) return prepared;
+  writer->thread_ = std::thread([self = writer.get()] { self->Run(); });
+  return writer;
+}
+
+Status Writer::Prepare() {
+  sqlite3_busy_handler(database_.connection(), &Writer::OnBusy, this);
+  const auto prepare = [this](Statement& statement, const char* sql) {
+    statement = database_.Prepare(sql);
+    return statement.prepared();
+  };
+  bool ok = prepare(begin_, "BEGIN IMMEDIATE") && prepare(commit_, "COMMIT") &&
+            prepare(read_state_, "SELECT next_seq, high, normal, low, deferred FROM state") &&
+            prepare(write_state_, "UPDATE state SET next_seq = ?1, high = ?2, normal = ?3, low = ?4, deferred = ?5") &&
+            prepare(read_version_, "PRAGMA data_version") &&
+            prepare(insert_deferred_, "INSERT INTO deferred VALUES (?1, ?2, ?3, ?4, ?5)") &&
+            prepare(delete_deferred_, "DELETE FROM deferred WHERE seq = ?1") &&
+            prepare(insert_dead_letter_, "INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6)") &&
+            prepare(insert_status_, "INSERT INTO status (id, at, record) VALUES (?1, ?2, ?3)") &&
+            prepare(prune_status_,
+                    "DELETE FROM status WHERE at < ?1 AND seq IN "
+                    "(SELECT seq FROM status ORDER BY seq LIMIT ?2)") &&
+            prepare(prune_dead_letters_,
+                    "DELETE FROM dead_letters WHERE at < ?1 AND seq IN "
+                    "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)");
+  for (size_t i = 0; i < kPriorities; ++i) {
+    ok = ok && prepare(insert_[i], kInsertSql[i]) && prepare(delete_[i], kDeleteSql[i]);
+  }
+  FileState state;
+  if (!ok || !ReadState(state)) return database_.Failure();
+  ShowState(state);
+  if (dispenser_ != nullptr) {
+    dispenser_->SetTimerFd(wake_fd_.get());
+    dispenser_->permit().Extend(BootTimeMs() + kPermitMs);
+  }
+  return {};
+}
+
+Writer::~Writer() {
+  Stop(BootTimeMs());
+  if (thread_.joinable()) thread_.join();
+}
+
+Status Writer::Publish(NewRow row) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return Status::Unavailable("the queue is being closed: repeat with the same id");
+    if (incoming_bytes_ >= kMaxIncomingBytes) {
+      return Status::Unavailable("queue full: " + std::to_string(incoming_rows_.size()) +
+                                 " events wait for the disk; repeat later with the same id");
+    }
+    incoming_bytes_ += row.value.size();
+    incoming_rows_.push_back(std::move(row));
+    wake = std::exchange(waiting_, false);
+  }
+  if (wake) eventfd_write(wake_fd_.get(), 1);
+  return {};
+}
+
+void Writer::Settle(std::vector<Settlement> settlements) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (incoming_settlements_.empty()) {
+      incoming_settlements_ = std::move(settlements);
+    } else {
+      std::move(settlements.begin(), settlements.end(), std::back_inserter(incoming_settlements_));
+    }
+    wake = std::exchange(waiting_, false);
+  }
+  if (wake) eventfd_write(wake_fd_.get(), 1);
+}
+
+bool Writer::Stop(int64_t deadline_boot_ms) {
+  std::unique_lock lock(mutex_);
+  if (!thread_.joinable()) return true;
+  stopping_ = true;
+  eventfd_write(wake_fd_.get(), 1);
+  const auto left = std::chrono::milliseconds(std::max<int64_t>(0, deadline_boot_ms - BootTimeMs()));
+  if (!finished_changed_.wait_for(lock, left, [this] { return finished_; })) {
+    abandon_.store(true);
+    eventfd_write(wake_fd_.get(), 1);
+  }
+  return all_written_;
+}
+
+Status Writer::Health() const {
+  const std::lock_guard lock(mutex_);
+  return failure_.empty() ? Status() : Status::Unavailable(failure_);
+}
+
+QueueStats Writer::Stats() const {
+  QueueStats stats;
+  stats.published = published_.load();
+  stats.publish_failures = publish_failures_.load();
+  stats.completed = completed_.load();
+  stats.deferred = deferred_.load();
+  stats.dead_lettered = dead_lettered_.load();
+  stats.commits = commits_.load();
+  stats.commit_failures = commit_failures_.load();
+  stats.waiting = events_in_file_.load();
+  stats.delayed = deferred_in_file_.load();
+  return stats;
+}
+
+void Writer::Run() {
+  while (true) {
+    std::vector<NewRow> rows = TakeIncoming();
+    Commit(rows);
+    if (dispenser_ != nullptr) TendHost();
+    {
+      const std::lock_guard lock(mutex_);
+      const bool idle = incoming_rows_.empty() && incoming_settlements_.empty();
+      if (abandon_.load() || (stopping_ && idle && unsettled_.empty())) break;
+    }
+    Wait();
+  }
+  std::vector<NewRow> refused;
+  {
+    const std::lock_guard lock(mutex_);
+    refused = std::exchange(incoming_rows_, {});
+    all_written_ = refused.empty() && incoming_settlements_.empty() && unsettled_.empty();
+  }
+  Answer(refused, Status::Unavailable("the queue was closed before the disk took the event: repeat with the same id"));
+  // Statements first: a connection with live statements stays open.
+  for (Statement* statement :
+       {&begin_, &commit_, &read_state_, &write_state_, &read_version_, &insert_deferred_, &delete_deferred_,
+        &insert_dead_letter_, &insert_status_, &prune_status_, &prune_dead_letters_, &insert_[0], &insert_[1],
+        &insert_[2], &delete_[0], &delete_[1], &delete_[2]}) {
+    *statement = Statement();
+  }
+  database_ = Database();
+  const std::lock_guard lock(mutex_);
+  finished_ = true;
+  finished_changed_.notify_all();
+}
+
+std::vector<NewRow> Writer::TakeIncoming() {
+  std::vector<NewRow> rows;
+  const std::lock_guard lock(mutex_);
+  std::move(incoming_settlements_.begin(), incoming_settlements_.end(), std::back_inserter(unsettled_));
+  incoming_settlements_.clear();
+  if (incoming_bytes_ <= kMaxTransactionBytes) {
+    incoming_bytes_ = 0;
+    rows.swap(incoming_rows_);
+    return rows;
+  }
+  size_t bytes = 0;
+  auto end = incoming_rows_.begin();
+  while (end != incoming_rows_.end() && bytes < kMaxTransactionBytes) bytes += (end++)->value.size();
+  rows.assign(std::make_move_iterator(incoming_rows_.begin()), std::make_move_iterator(end));
+  incoming_rows_.erase(incoming_rows_.begin(), end);
+  incoming_bytes_ -= bytes;
+  return rows;
+}
+
+void Writer::Commit(std::vector<NewRow>& rows) {
+  const bool retry = retry_at_boot_ms_ != 0 && BootTimeMs() >= retry_at_boot_ms_;
+  const bool settle = !unsettled_.empty() && (retry || retry_at_boot_ms_ == 0);
+  if (rows.empty() && !settle && !retry) return;  // `retry` alone writes `state`: does the file take anything again?
+
+  static const std::vector<Settlement> kNone;
+  Status status = Transact(rows, settle ? unsettled_ : kNone);
+  const size_t size = rows.size();
+  Answer(rows, status);
+  // New events must not keep ended turns from the disk: alone they may fit.
+  if (!status.ok() && settle && size > 0) status = Transact({}, unsettled_);
+  if (status.ok() && settle) unsettled_.clear();
+  SetHealth(status);
+  if (status.ok() && unsettled_.empty()) {
+    retry_at_boot_ms_ = 0;
+  } else if (retry || retry_at_boot_ms_ == 0) {
+    retry_at_boot_ms_ = BootTimeMs() + kRetryMs;
+  }
+}
+
+Status Writer::Transact(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements) {
+  FileState state;
+  const bool written = Write(rows, settlements, state);
+  if (written && commit_.Run()) {
+    commits_.fetch_add(1);
+    ShowState(state);
+    Announce(rows, settlements);
+    return {};
+  }
+  Status failure = database_.Failure();
+  // A COMMIT whose fdatasync failed may be found intact after a crash. With no space left its last page cannot.
+  if (written && database_.ErrorCode() != SQLITE_FULL) failure = Status::Uncertain(std::string(failure.message()));
+  database_.Rollback();
+  commit_failures_.fetch_add(1);
+  return failure;
+}
+
+bool Writer::Write(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements, FileState& state) {
+  if (!begin_.Run() || !ReadState(state)) return false;
+  for (const NewRow& row : rows) {
+    Statement& insert = insert_[IndexOf(row.priority)];
+    insert.Bind(1, state.next_seq++);
+    insert.BindText(2, row.headers);
+    insert.BindBlob(3, row.value);
+    if (!insert.Run()) return false;
+    ++state.events[IndexOf(row.priority)];
+  }
+  for (const Settlement& settlement : settlements) {
+    if (!WriteSettlement(settlement, state)) return false;
+  }
+  write_state_.Bind(1, state.next_seq);
+  for (int i = 0; i < kPriorities; ++i) write_state_.Bind(i + 2, state.events[static_cast<size_t>(i)]);
+  write_state_.Bind(5, state.deferred);
+  return write_state_.Run();
+}
+
+bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
+  const RowRef& row = settlement.row;
+  Statement& remove = row.deferred ? delete_deferred_ : delete_[IndexOf(row.priority)];
+  remove.Bind(1, row.seq);
+  if (!remove.Run()) return false;
+  (row.deferred ? state.deferred : state.events[IndexOf(row.priority)]) -= database_.ChangedRows();
+
+  for (const DeferredRow& copy : settlement.deferred) {
+    insert_deferred_.Bind(1, state.next_seq++);
+    insert_deferred_.Bind(2, static_cast<int64_t>(row.priority));
+    insert_deferred_.Bind(3, copy.due_unix_ms);
+    insert_deferred_.BindText(4, copy.headers);
+    insert_deferred_.BindBlob(5, copy.value);
+    if (!insert_deferred_.Run()) return false;
+    ++state.deferred;
+  }
+  for (const DeadLetterRow& letter : settlement.dead_letters) {
+    insert_dead_letter_.Bind(1, state.next_seq++);
+    insert_dead_letter_.BindText(2, letter.id);
+    insert_dead_letter_.Bind(3, UnixTimeMs());
+    insert_dead_letter_.BindText(4, letter.message);
+    insert_dead_letter_.BindText(5, letter.headers);
+    insert_dead_letter_.BindBlob(6, letter.value);
+    if (!insert_dead_letter_.Run()) return false;
+  }
+  for (const StatusRow& status : settlement.statuses) {
+    insert_status_.BindText(1, status.id);
+    insert_status_.Bind(2, status.at_unix_ms);
+    insert_status_.BindText(3, status.record);
+    if (!insert_status_.Run()) return false;
+  }
+  return true;
+}
+
+bool Writer::ReadState(FileState& state) {
+  const bool found = read_state_.Step() == SQLITE_ROW;
+  if (found) {
+    state.next_seq = read_state_.Int(0);
+    for (int i = 0; i < kPriorities; ++i) state.events[static_cast<size_t>(i)] = read_state_.Int(i + 1);
+    state.deferred = read_state_.Int(4);
+  }
+  read_state_.Reset();
+  return found;
+}
+
+void Writer::ShowState(const FileState& state) {
+  events_in_file_.store(state.events[0] + state.events[1] + state.events[2]);
+  deferred_in_file_.store(state.deferred);
+}
+
+void Writer::Announce(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements) {
+  for (const Settlement& settlement : settlements) {
+    deferred_.fetch_add(settlement.deferred.size());
+    dead_lettered_.fetch_add(settlement.dead_letters.size());
+    const Priority priority = settlement.row.priority;
+    for (const DeferredRow& copy : settlement.deferred) dispenser_->Deferred(priority, copy.due_unix_ms);
+    if (settlement.row.deferred) dispenser_->Settled(priority, settlement.row.seq);
+  }
+  completed_.fetch_add(settlements.size());
+  published_.fetch_add(rows.size());
+  if (rows.empty()) return;
+  if (dispenser_ == nullptr) return pipe_.Notify();
+  std::array<bool, kPriorities> seen{};
+  for (const NewRow& row : rows) seen[IndexOf(row.priority)] = true;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    if (seen[i]) dispenser_->Published(static_cast<Priority>(i));
+  }
+  dispenser_->WakeIdle();
+}
+
+void Writer::Answer(std::vector<NewRow>& rows, const Status& status) {
+  if (!status.ok()) publish_failures_.fetch_add(rows.size());
+  for (NewRow& row : rows) row.done(status);
+  rows.clear();
+}
+
+void Writer::SetHealth(const Status& status) {
+  bool changed = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!status.ok() || unsettled_.empty()) {
+      changed = failure_.empty() != status.ok();
+      failure_ = status.message();
+    }
+  }
+  if (!changed) return;
+  if (status.ok()) {
+    log_(LogLevel::kInfo, "the queue file takes writes again");
+  } else {
+    log_(LogLevel::kError, status.message());
+  }
+}
+
+void Writer::TendHost() {
+  bool look_again = std::exchange(notified_, false) || !dispenser_->ReadHealth().ok();
+  if (read_version_.Step() == SQLITE_ROW) {
+    const int64_t version = read_version_.Int(0);
+    read_version_.Reset();
+    if (version != std::exchange(seen_version_, version)) {
+      look_again = true;
+      FileState state;
+      if (ReadState(state)) ShowState(state);
+    }
+  } else {
+    read_version_.Reset();
+  }
+  const int64_t now = BootTimeMs();
+  if (retry_at_boot_ms_ == 0) {
+    if (!dispenser_->permit().Valid(now)) look_again = true;
+    dispenser_->permit().Extend(now + kPermitMs);
+  }
+  if (look_again) dispenser_->LookAgain();
+  if (look_again || dispenser_->NextDue() <= UnixTimeMs()) dispenser_->WakeIdle();
+  if (retry_at_boot_ms_ == 0 && now >= prune_at_boot_ms_) Prune();
+}
+
+void Writer::Prune() {
+  bool more = false;
+  const auto prune = [&](Statement& statement, int64_t kept_ms) {
+    statement.Bind(1, UnixTimeMs() - kept_ms);
+    statement.Bind(2, kPruneRows);
+    if (statement.Run()) more = more || database_.ChangedRows() == kPruneRows;
+  };
+  prune(prune_status_, kStatusKeptMs);
+  prune(prune_dead_letters_, kDeadLettersKeptMs);
+  prune_at_boot_ms_ = more ? 0 : BootTimeMs() + kPruneMs;
+}
+
+void Writer::Wait() {
+  int64_t timeout = dispenser_ != nullptr ? kLookMs : -1;
+  if (retry_at_boot_ms_ != 0) timeout = std::clamp<int64_t>(retry_at_boot_ms_ - BootTimeMs(), 0, kRetryMs);
+  if (dispenser_ != nullptr) {
+    const int64_t due_in = dispenser_->NextDue() - UnixTimeMs();
+    if (due_in > 0) timeout = std::min(timeout, due_in);
+    if (prune_at_boot_ms_ == 0) timeout = 0;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (!incoming_rows_.empty() || !incoming_settlements_.empty()) return;
+    waiting_ = true;
+  }
+  std::array<pollfd, 2> fds{{{wake_fd_.get(), POLLIN, 0}, {dispenser_ != nullptr ? pipe_.fd() : -1, POLLIN, 0}}};
+  poll(fds.data(), fds.size(), static_cast<int>(timeout));
+  eventfd_t ignored = 0;
+  if ((fds[0].revents & POLLIN) != 0) eventfd_read(wake_fd_.get(), &ignored);
+  if ((fds[1].revents & POLLIN) != 0) {
+    pipe_.Drain();
+    notified_ = true;
+  }
+  const std::lock_guard lock(mutex_);
+  waiting_ = false;
+}
+
+int Writer::OnBusy(void* self, int count) {
+  Writer& writer = *static_cast<Writer*>(self);
+  const int64_t now = BootTimeMs();
+  if (count == 0) writer.busy_since_boot_ms_ = now;
+  if (writer.abandon_.load() || now - writer.busy_since_boot_ms_ >= kBusyMs) return 0;
+  const timespec pause{0, kBusySleepNs};
+  nanosleep(&pause, nullptr);
+  return 1;
+}
+
+}  // namespace postbus::sqlite
