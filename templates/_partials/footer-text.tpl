@@ -1,0 +1,4 @@
+
+-- 
+Usual Store
+Questions? Write to support@usualstore.com.

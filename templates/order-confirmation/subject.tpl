@@ -1,0 +1,1 @@
+Your order {{OrderNumber}} at Usual Store
