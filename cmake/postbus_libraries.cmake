@@ -12,6 +12,10 @@ pkg_check_modules(rdkafka REQUIRED IMPORTED_TARGET rdkafka)
 pkg_check_modules(ctemplate REQUIRED IMPORTED_TARGET libctemplate)
 if(POSTBUS_BUILD_TESTS)
   find_package(GTest REQUIRED)
+  # The tests use Debian's Python packages, which an interpreter earlier in PATH (pyenv, a venv) would not see.
+  if(NOT DEFINED Python3_ROOT_DIR)
+    set(Python3_ROOT_DIR /usr)
+  endif()
   find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
 endif()
 

@@ -1,0 +1,3 @@
+/* It has no name. */
+#define ID ""
+#include "sound_plugin.h"

@@ -1,0 +1,3 @@
+/* It has no version. */
+#define VERSION ""
+#include "sound_plugin.h"

@@ -1,0 +1,3 @@
+/* The export is missing. */
+int unrelated(void);
+int unrelated(void) { return 0; }

@@ -1,0 +1,3 @@
+/* The entry has no get. */
+#define GET NULL
+#include "sound_plugin.h"

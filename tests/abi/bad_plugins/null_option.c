@@ -1,0 +1,3 @@
+/* The option table has a hole. */
+#define OPTIONS &kPort, NULL
+#include "sound_plugin.h"

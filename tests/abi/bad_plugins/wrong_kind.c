@@ -1,0 +1,3 @@
+/* Neither transport nor renderer. */
+#define KIND 7
+#include "sound_plugin.h"

@@ -1,0 +1,96 @@
+#include "queue/kafka/partition.h"
+
+#include <gtest/gtest.h>
+
+namespace postbus::kafka {
+namespace {
+
+// Without a fetch queue: what commits, permits and the end of an assignment do to it.
+std::shared_ptr<Partition> Restored(bool commit_start = false) {
+  // 10 and 12 are to be done, 11 and 13 are.
+  const OffsetMap map = {10, 14, {{10, false}, {12, false}}};
+  return std::make_shared<Partition>("topic", 0, map, commit_start, nullptr);
+}
+
+TEST(Partition, CommitsOnlyNews) {
+  const auto partition = Restored();
+  EXPECT_FALSE(partition->TakeSnapshot());
+  partition->Complete(12);
+  const auto snapshot = partition->TakeSnapshot();
+  ASSERT_TRUE(snapshot);
+  EXPECT_EQ(snapshot->base, 10);
+  EXPECT_TRUE(snapshot->map.starts_with("M1."));
+  EXPECT_EQ(partition->uncommitted(), 1u);
+  EXPECT_TRUE(partition->TakeSnapshot()) << "until it is acknowledged";
+  partition->Committed(*snapshot);
+  EXPECT_FALSE(partition->TakeSnapshot());
+  EXPECT_EQ(partition->uncommitted(), 0u);
+}
+
+TEST(Partition, CommitsItsStartWhereTheGroupHasNone) {
+  const auto partition = Restored(true);
+  const auto snapshot = partition->TakeSnapshot();
+  ASSERT_TRUE(snapshot);
+  EXPECT_EQ(snapshot->base, 10);
+  partition->Committed(*snapshot);
+  EXPECT_FALSE(partition->TakeSnapshot());
+}
+
+TEST(Partition, ACommitFromBeforeTheQuestionDoesNotAnswerIt) {
+  const auto partition = Restored();
+  partition->Complete(12);
+  const auto before = partition->TakeSnapshot();
+  partition->AskByCommit();
+  partition->Committed(*before);
+  EXPECT_TRUE(partition->asking());
+  const auto after = partition->TakeSnapshot();
+  ASSERT_TRUE(after) << "asked though there is nothing new";
+  partition->Committed(*after);
+  EXPECT_FALSE(partition->asking());
+  EXPECT_FALSE(partition->TakeSnapshot());
+}
+
+TEST(Partition, WithoutAMapOnlyTheBaseIsCommitted) {
+  const auto partition = Restored();
+  partition->Complete(12);
+  partition->CommitWithoutMap();
+  const auto snapshot = partition->TakeSnapshot();
+  ASSERT_TRUE(snapshot);
+  EXPECT_EQ(snapshot->base, 10);
+  EXPECT_EQ(snapshot->map, "");
+}
+
+TEST(Partition, OnceClosedACompletionChangesNothing) {
+  const auto partition = Restored();
+  partition->permit.Extend(BootTimeMs() + 60'000);
+  partition->BeginRevoke();
+  EXPECT_FALSE(partition->permit.Valid(BootTimeMs()));
+  partition->Complete(12);
+  EXPECT_TRUE(partition->TakeSnapshot()) << "until it is closed, what ends counts";
+  partition->Close();
+  partition->Complete(10);
+  EXPECT_FALSE(partition->TakeSnapshot());
+  EXPECT_EQ(partition->uncommitted(), 1u);
+}
+
+TEST(Partition, TellsAnAlarmOnce) {
+  const auto partition = Restored();
+  EXPECT_FALSE(partition->stopped());
+  partition->StopForGood("first");
+  partition->StopForGood("second");
+  EXPECT_TRUE(partition->stopped());
+  EXPECT_EQ(partition->TakeAlarm(), "topic [0] is stopped: first");
+  EXPECT_FALSE(partition->TakeAlarm());
+}
+
+TEST(Partition, WaitingAndBacklog) {
+  const auto partition = Restored();
+  EXPECT_EQ(partition->Backlog(20), 2 + 6);
+  EXPECT_EQ(partition->Waiting(20), 2 + 6);
+  partition->Complete(12);
+  EXPECT_EQ(partition->Backlog(20), 1 + 6);
+  EXPECT_EQ(partition->Backlog(-1), 1) << "the log's end is not known yet";
+}
+
+}  // namespace
+}  // namespace postbus::kafka

@@ -1,0 +1,206 @@
+// Members of one group come and go; judged by what each event's turns were, by id.
+#include <map>
+#include <random>
+
+#include "tests/queue/kafka/kafka_test.h"
+
+namespace postbus::kafka {
+namespace {
+
+// A host that takes events, holds each for a while, and ends its turn. What is revoked before its point of no return it
+// abandons; what is past it (one in four) it completes in its time.
+class Member {
+ public:
+  using Ledger = std::function<void(const std::string& id)>;
+
+  Member(std::unique_ptr<TestHost> host, unsigned seed, Ledger ended)
+      : host_(std::move(host)), random_(seed), ended_(std::move(ended)), thread_([this] { Run(); }) {}
+  ~Member() {
+    running_ = false;
+    thread_.join();
+  }
+
+  Queue& queue() { return host_->queue(); }
+
+ private:
+  void Run() {
+    QueuedEvent event;
+    std::vector<TurnId> revoked;
+    while (running_) {
+      bool busy = false;
+      while (turns_.size() < 300 && host_->shard().Next(event)) {
+        EXPECT_TRUE(turns_.emplace(event.turn, event.headers.id).second) << "a turn has its number for itself";
+        busy = true;
+      }
+      revoked.clear();
+      host_->shard().TakeRevoked(revoked);
+      for (const TurnId turn : revoked) {
+        EXPECT_TRUE(turns_.contains(turn)) << "only turns under way are named, and once";
+        EXPECT_TRUE(told_.insert(turn).second);
+        if (random_() % 4 == 0) continue;  // past its point of no return
+        host_->shard().Abandon(turn);
+        turns_.erase(turn);
+      }
+      for (size_t i = random_() % 30; i > 0 && !turns_.empty(); --i) {
+        const auto turn = std::next(turns_.begin(), static_cast<ptrdiff_t>(random_() % turns_.size()));
+        ended_(turn->second);
+        host_->shard().Complete(turn->first);
+        turns_.erase(turn);
+        busy = true;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(busy ? 2 : 5));
+    }
+    host_->queue().StopConsuming();
+    for (const auto& [turn, id] : turns_) host_->shard().Abandon(turn);
+    EXPECT_TRUE(host_->Stop());
+  }
+
+  std::unique_ptr<TestHost> host_;
+  std::mt19937 random_;
+  Ledger ended_;
+  std::atomic<bool> running_{true};
+  std::map<TurnId, std::string> turns_;
+  std::set<TurnId> told_;
+  std::thread thread_;
+};
+
+class RebalanceTest : public KafkaTest {
+ protected:
+  RebalanceTest() : KafkaTest(4) {}
+
+  void Publish(Queue& queue, int count) {
+    for (int i = 0; i < count; ++i) {
+      const std::string id = "e-" + std::to_string(published_++);
+      ASSERT_TRUE(queue
+                      .Publish({.id = id,
+                                .priority = static_cast<Priority>(i % kPriorities),
+                                .accepted_at_unix_ms = 1,
+                                .value = "value",
+                                .traceparent = {}},
+                               [this, id](const Status& status) {
+                                 const std::lock_guard lock(mutex_);
+                                 if (status.ok()) accepted_.insert(id);
+                               })
+                      .ok());
+    }
+  }
+  std::unique_ptr<Member> NewMember(unsigned seed) {
+    return std::make_unique<Member>(OpenHost(), seed, [this](const std::string& id) {
+      const std::lock_guard lock(mutex_);
+      ++ended_[id];
+    });
+  }
+  std::vector<std::string> Lost() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> lost;
+    for (const std::string& id : accepted_) {
+      if (!ended_.contains(id)) lost.push_back(id);
+    }
+    return lost;
+  }
+
+  int published_ = 0;
+  std::mutex mutex_;
+  std::set<std::string> accepted_;
+  std::map<std::string, int> ended_;
+};
+
+TEST_F(RebalanceTest, MembersComeAndGoAndNothingIsLost) {
+  auto first = NewMember(1);
+  Publish(first->queue(), 1000);
+  auto second = NewMember(2);
+  Publish(second->queue(), 1000);
+  EXPECT_TRUE(WaitUntil([&] { return second->queue().Stats().assigned_partitions > 0; }));
+  auto third = NewMember(3);
+  EXPECT_TRUE(WaitUntil([&] { return third->queue().Stats().assigned_partitions > 0; }));
+  Publish(third->queue(), 500);
+  third.reset();  // a static member: its partitions wait for it until its session is over
+  Publish(first->queue(), 500);
+  third = NewMember(4);
+  first.reset();
+  EXPECT_TRUE(WaitUntil([&] { return accepted_.size() == 3000 && Lost().empty(); })) << Lost().size() << " lost";
+  EXPECT_EQ(Lost(), std::vector<std::string>());
+  second.reset();
+  third.reset();
+  int repeated = 0;
+  for (const auto& [id, count] : ended_) repeated += count - 1;
+  RecordProperty("repeated", repeated);
+  // Only what was past its point of no return, and what ended within a commit interval of a move, may be sent again.
+  EXPECT_LT(repeated, 300);
+}
+
+class TurnUnderWay : public KafkaTest {
+ protected:
+  TurnUnderWay() : KafkaTest(2) {}
+
+  // Two events, one a partition, under way at the first host when the second joins. Ends when both have one partition.
+  void Rebalance() {
+    deployment_->Write(config_.kafka.topic, 0, "a", "value");
+    deployment_->Write(config_.kafka.topic, 1, "b", "value");
+    first_ = OpenHost();
+    for (QueuedEvent& turn : turns_) ASSERT_TRUE(first_->Next(turn));
+    EXPECT_TRUE(turns_[0].permit->Valid(BootTimeMs()));
+    second_ = OpenHost();
+    ASSERT_TRUE(WaitUntil([&] {
+      first_->shard().TakeRevoked(revoked_);
+      return revoked_.size() == 2;
+    }));
+    EXPECT_FALSE(turns_[0].permit->Valid(BootTimeMs()));
+    EXPECT_FALSE(turns_[1].permit->Valid(BootTimeMs()));
+    ASSERT_TRUE(WaitUntil([&] {
+      return first_->queue().Stats().rebalances == 2 && first_->queue().Stats().assigned_partitions == 3 &&
+             second_->queue().Stats().assigned_partitions == 3;
+    }));
+    ASSERT_TRUE(second_->Next(moved_));
+    stayed_ = moved_.headers.origin.partition == turns_[0].headers.origin.partition ? 1 : 0;
+  }
+  int64_t Committed(int32_t partition) {
+    return deployment_->Committed(config_.kafka.group_id, config_.kafka.topic, partition).first;
+  }
+
+  std::unique_ptr<TestHost> first_, second_;
+  std::array<QueuedEvent, 2> turns_;
+  std::vector<TurnId> revoked_;
+  QueuedEvent moved_;
+  size_t stayed_ = 0;
+};
+
+TEST_F(TurnUnderWay, IsNotBegunAgainWhereItIsAndItsEndCounts) {
+  ASSERT_NO_FATAL_FAILURE(Rebalance());
+  const int32_t partition = turns_[stayed_].headers.origin.partition;
+  QueuedEvent event;
+  EXPECT_FALSE(first_->Next(event, 1000)) << "fetched again, and not begun again";
+  EXPECT_EQ(Committed(partition), 0);
+  first_->Complete(turns_[stayed_]);
+  first_->Complete(turns_[1 - stayed_]);  // the other host has its partition
+  EXPECT_TRUE(WaitUntil([&] { return Committed(partition) == 1; }));
+  EXPECT_EQ(Committed(1 - partition), 0);
+  EXPECT_EQ(first_->queue().Stats().completed, 1u);
+  second_->Complete(moved_);
+  EXPECT_TRUE(WaitUntil([&] { return Committed(1 - partition) == 1; }));
+  EXPECT_TRUE(first_->Stop());
+  EXPECT_TRUE(second_->Stop());
+}
+
+TEST_F(TurnUnderWay, AbandonedComesAgainWhereThePartitionIs) {
+  ASSERT_NO_FATAL_FAILURE(Rebalance());
+  QueuedEvent event;
+  EXPECT_FALSE(first_->Next(event, 1000));
+  first_->shard().Abandon(turns_[0].turn);
+  first_->shard().Abandon(turns_[1].turn);
+  ASSERT_TRUE(first_->Next(event));
+  EXPECT_EQ(event.headers.origin.partition, turns_[stayed_].headers.origin.partition);
+  EXPECT_EQ(event.value, "value");
+  EXPECT_NE(event.turn, turns_[stayed_].turn);
+  EXPECT_TRUE(event.permit->Valid(BootTimeMs()));
+  first_->Complete(event);
+  second_->Complete(moved_);
+  EXPECT_FALSE(first_->Next(event, 300));
+  EXPECT_TRUE(first_->Stop());
+  EXPECT_TRUE(second_->Stop());
+  EXPECT_EQ(Committed(0), 1);
+  EXPECT_EQ(Committed(1), 1);
+}
+
+}  // namespace
+}  // namespace postbus::kafka

@@ -1,0 +1,670 @@
+// What is SQLite's own: one host per file, producers in other processes, faults of the disk, kill -9 at any moment.
+#include "queue/sqlite/sqlite_queue.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+
+#include "tests/queue/queue_test_host.h"
+#include "tests/queue/sqlite/fault_vfs.h"
+
+namespace postbus::sqlite {
+namespace {
+
+NewEvent EventOf(std::string_view id, std::string_view value, Priority priority = Priority::kNormal) {
+  return {.id = id, .priority = priority, .accepted_at_unix_ms = 1'700'000'000'000, .value = value, .traceparent = {}};
+}
+
+// A second way into the file, beside the queue's.
+class RawFile {
+ public:
+  explicit RawFile(const std::string& path) {
+    if (sqlite3_open(path.c_str(), &connection_) != SQLITE_OK) throw std::runtime_error("open " + path);
+    sqlite3_busy_timeout(connection_, 5000);
+  }
+  ~RawFile() { sqlite3_close(connection_); }
+
+  void Execute(const std::string& sql) {
+    if (sqlite3_exec(connection_, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) {
+      throw std::runtime_error(sql + ": " + sqlite3_errmsg(connection_));
+    }
+  }
+  // The first column of all rows.
+  std::vector<std::string> Read(const std::string& sql) {
+    std::vector<std::string> column;
+    const auto add = [](void* out, int, char** values, char**) {
+      static_cast<std::vector<std::string>*>(out)->push_back(values[0] != nullptr ? values[0] : "");
+      return 0;
+    };
+    if (sqlite3_exec(connection_, sql.c_str(), add, &column, nullptr) != SQLITE_OK) {
+      throw std::runtime_error(sql + ": " + sqlite3_errmsg(connection_));
+    }
+    return column;
+  }
+
+ private:
+  sqlite3* connection_ = nullptr;
+};
+
+// A process of our own, ended at the latest by the destructor.
+class Child {
+ public:
+  // Forks; the child runs `work` when told to Go. REQUIRES: this process has no other thread.
+  explicit Child(const std::function<void()>& work) {
+    if (pipe(gate_.data()) != 0) throw std::runtime_error("pipe failed");
+    pid_ = fork();
+    if (pid_ != 0) return;
+    char byte = 0;
+    if (read(gate_[0], &byte, 1) != 1) _exit(2);
+    try {
+      work();
+    } catch (const std::exception&) {
+      _exit(1);
+    }
+    _exit(0);
+  }
+  ~Child() {
+    Kill();
+    close(gate_[0]);
+    close(gate_[1]);
+  }
+  void Go() {
+    const char byte = 1;
+    ASSERT_EQ(write(gate_[1], &byte, 1), 1);
+  }
+  // The exit code; -1 for a signal.
+  int Wait() {
+    int status = 0;
+    if (pid_ > 0) waitpid(pid_, &status, 0);
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  void Kill() {
+    if (pid_ > 0) kill(pid_, SIGKILL);
+    Wait();
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  std::array<int, 2> gate_{};
+  pid_t pid_ = 0;
+};
+
+class SqliteQueueTest : public testing::Test {
+ protected:
+  SqliteQueueTest() : faults_(InstallFaultVfs()) {
+    std::string directory = std::filesystem::temp_directory_path() / "postbus-sqlite-XXXXXX";
+    if (mkdtemp(directory.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    directory_ = directory;
+    path_ = directory_ / "queue.db";
+    config_.sqlite.path = path_;
+  }
+  ~SqliteQueueTest() override {
+    faults_.Clear();
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::unique_ptr<Queue> Open(Role role) {
+    Result<std::unique_ptr<Queue>> queue =
+        OpenSqliteQueue(config_, role, [this](LogLevel level, std::string_view text) {
+          const std::lock_guard lock(log_mutex_);
+          log_.emplace_back(level, text);
+        });
+    if (!queue.ok()) throw std::runtime_error("open: " + std::string(queue.status().message()));
+    return std::move(*queue);
+  }
+  std::unique_ptr<TestHost> OpenHost() { return std::make_unique<TestHost>(Open(Role::kHost), 1); }
+
+  Status OpenFails(Role role) {
+    Result<std::unique_ptr<Queue>> queue = OpenSqliteQueue(config_, role, [](LogLevel, std::string_view) {});
+    return queue.ok() ? Status() : queue.TakeStatus();
+  }
+
+  bool Logged(LogLevel level, std::string_view part) {
+    const std::lock_guard lock(log_mutex_);
+    return std::any_of(log_.begin(), log_.end(), [&](const auto& line) {
+      return line.first == level && line.second.find(part) != std::string::npos;
+    });
+  }
+
+  // The file is sound, and what `state` counts is what is there.
+  void ExpectSound() {
+    RawFile file(path_);
+    EXPECT_EQ(file.Read("PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+    for (const std::string table : {"high", "normal", "low", "deferred"}) {
+      EXPECT_EQ(file.Read("SELECT " + table + " FROM state"), file.Read("SELECT count(*) FROM " + table)) << table;
+    }
+    EXPECT_EQ(file.Read("SELECT count(*) FROM state"), std::vector<std::string>{"1"});
+  }
+
+  Faults& faults_;
+  std::filesystem::path directory_;
+  std::string path_;
+  QueueConfig config_;
+  std::mutex log_mutex_;
+  std::vector<std::pair<LogLevel, std::string>> log_;
+};
+
+TEST_F(SqliteQueueTest, ASecondHostIsRefusedAndToldWhoHoldsTheFile) {
+  auto host = OpenHost();
+  const Status refused = OpenFails(Role::kHost);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kConflict);
+  EXPECT_NE(refused.message().find("pid " + std::to_string(getpid())), std::string_view::npos) << refused.message();
+  EXPECT_NE(refused.message().find(path_), std::string_view::npos) << refused.message();
+  EXPECT_TRUE(OpenFails(Role::kProducer).ok());
+
+  EXPECT_TRUE(host->Stop());
+  EXPECT_TRUE(OpenFails(Role::kHost).ok()) << "Stop gives the file back";
+}
+
+TEST_F(SqliteQueueTest, AKilledHostLeavesTheFileToTheNext) {
+  std::array<int, 2> ready{};
+  ASSERT_EQ(pipe(ready.data()), 0);
+  Child child([&] {
+    auto host = OpenHost();
+    if (write(ready[1], "r", 1) == 1) pause();
+  });
+  child.Go();
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  const Status refused = OpenFails(Role::kHost);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.message().find("pid " + std::to_string(child.pid())), std::string_view::npos) << refused.message();
+  child.Kill();
+  EXPECT_TRUE(OpenFails(Role::kHost).ok());
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST_F(SqliteQueueTest, AProducerProcessWakesTheHostAtOnce) {
+  constexpr int kEvents = 20;
+  std::array<int, 2> turns{};
+  ASSERT_EQ(pipe(turns.data()), 0);
+  Child child([&] {
+    auto producer = Open(Role::kProducer);
+    for (int i = 0; i < kEvents; ++i) {
+      char byte = 0;
+      if (read(turns[0], &byte, 1) != 1) throw std::runtime_error("pipe");
+      const std::string value = std::to_string(BootTimeMs());
+      if (!PublishAndWait(*producer, EventOf("id-" + std::to_string(i), value)).ok())
+        throw std::runtime_error("publish");
+    }
+    if (!producer->Stop(BootTimeMs() + kPatienceMs)) throw std::runtime_error("stop");
+  });
+  auto host = OpenHost();
+  child.Go();
+  std::vector<int64_t> took;
+  QueuedEvent event;
+  for (int i = 0; i < kEvents; ++i) {
+    ASSERT_FALSE(host->shard().Next(event));  // it sleeps
+    ASSERT_EQ(write(turns[1], "t", 1), 1);
+    ASSERT_TRUE(host->Next(event));
+    took.push_back(BootTimeMs() - std::stoll(event.value));
+    EXPECT_EQ(event.headers.id, "id-" + std::to_string(i));
+    host->Complete(event);
+  }
+  EXPECT_EQ(child.Wait(), 0);
+  std::sort(took.begin(), took.end());
+  EXPECT_LT(took[kEvents / 2], 150) << "a host that only looks twice a second needs 250 ms on average";
+  EXPECT_TRUE(host->Stop());
+  close(turns[0]);
+  close(turns[1]);
+}
+
+TEST_F(SqliteQueueTest, AHostWithoutWakeUpsLooksByItself) {
+  auto host = OpenHost();
+  std::filesystem::remove(path_ + ".wake");  // the producer makes another, which the host does not know
+  auto producer = Open(Role::kProducer);
+  QueuedEvent event;
+  ASSERT_FALSE(host->Next(event, 100));
+  ASSERT_TRUE(PublishAndWait(*producer, EventOf("id-1", "{}")).ok());
+  const int64_t published = BootTimeMs();
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_LE(BootTimeMs() - published, 1500);
+  EXPECT_EQ(host->queue().Stats().waiting, 0);
+}
+
+TEST_F(SqliteQueueTest, ManyProcessesMakeAndShareOneFile) {
+  constexpr int kProcesses = 4;
+  constexpr int kEach = 150;
+  std::vector<std::unique_ptr<Child>> children;
+  for (int p = 0; p < kProcesses; ++p) {
+    children.push_back(std::make_unique<Child>([this, p] {
+      auto producer = Open(Role::kProducer);
+      std::atomic<int> accepted{0};
+      for (int i = 0; i < kEach; ++i) {
+        const std::string id = std::to_string(p) + "-" + std::to_string(i);
+        const NewEvent event = EventOf(id, id);
+        if (i % 5 == 0) {  // some alone, some in groups
+          if (PublishAndWait(*producer, event).ok()) ++accepted;
+        } else if (!producer->Publish(event, [&](const Status& status) { accepted += status.ok(); }).ok()) {
+          throw std::runtime_error("publish");
+        }
+      }
+      if (!producer->Stop(BootTimeMs() + kPatienceMs) || accepted != kEach) throw std::runtime_error("stop");
+    }));
+  }
+  for (auto& child : children) child->Go();  // the file is not there yet: one of them makes it
+  auto host = OpenHost();
+  std::set<std::string> ids;
+  QueuedEvent event;
+  while (ids.size() < kProcesses * kEach) {
+    ASSERT_TRUE(host->Next(event)) << ids.size();
+    EXPECT_TRUE(ids.insert(event.headers.id).second) << event.headers.id;
+    host->Complete(event);
+  }
+  for (auto& child : children) EXPECT_EQ(child->Wait(), 0);
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  ExpectSound();
+}
+
+TEST_F(SqliteQueueTest, AllFilesAreTheOwnersAlone) {
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    struct stat info {};
+    ASSERT_EQ(stat(entry.path().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0600u) << entry.path();
+    ++files;
+  }
+  EXPECT_EQ(files, 5);  // .db -wal -shm .host-lock .wake
+}
+
+TEST_F(SqliteQueueTest, AFileOfANewerFormatIsRefused) {
+  Open(Role::kProducer).reset();
+  RawFile(path_).Execute("PRAGMA user_version=2");
+  const Status refused = OpenFails(Role::kHost);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
+  EXPECT_NE(refused.message().find("format 2"), std::string_view::npos) << refused.message();
+  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"2"});
+}
+
+TEST_F(SqliteQueueTest, AnotherProgramsDatabaseIsRefusedAndLeftAlone) {
+  RawFile(path_).Execute("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)");
+  const Status refused = OpenFails(Role::kProducer);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
+  EXPECT_EQ(RawFile(path_).Read("SELECT name FROM sqlite_schema"), std::vector<std::string>{"theirs"});
+}
+
+TEST_F(SqliteQueueTest, AFileThatIsNoDatabaseIsRefused) {
+  FILE* file = fopen(path_.c_str(), "w");
+  fputs(std::string(5000, 'x').c_str(), file);
+  fclose(file);
+  const Status refused = OpenFails(Role::kHost);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.message().find("not a database"), std::string_view::npos) << refused.message();
+  EXPECT_NE(OpenFails(Role::kHost).kind(), ErrorKind::kConflict) << "a failed start keeps no lock";
+}
+
+TEST_F(SqliteQueueTest, AMissingDirectoryIsNamed) {
+  config_.sqlite.path = directory_ / "none" / "queue.db";
+  const Status refused = OpenFails(Role::kProducer);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.message().find("none/queue.db"), std::string_view::npos) << refused.message();
+}
+
+TEST_F(SqliteQueueTest, AFullDiskRefusesNewEventsAndKeepsEndedTurns) {
+  auto host = OpenHost();
+  for (const char* id : {"id-1", "id-2"}) ASSERT_TRUE(PublishAndWait(host->queue(), EventOf(id, "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+
+  faults_.write_result = SQLITE_FULL;
+  const Status refused = PublishAndWait(host->queue(), EventOf("id-3", "{}"));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kUnavailable);
+  EXPECT_NE(refused.message().find("full"), std::string_view::npos) << refused.message();
+  host->shard().Defer(event.turn, {.recipients = RecipientSet::All(1),
+                                   .due_unix_ms = UnixTimeMs(),
+                                   .attempt = 1,
+                                   .outcome_class = "transient",
+                                   .value = "again"});
+  host->Complete(event);
+  EXPECT_TRUE(WaitUntil([&] { return !host->queue().Health().ok(); }));
+  // Mails whose end cannot be written down are better not sent: a crash would repeat them all.
+  EXPECT_TRUE(WaitUntil([&] { return !event.permit->Valid(BootTimeMs()); }, 10'000));
+  QueuedEvent other;
+  EXPECT_FALSE(host->shard().Next(other));
+  EXPECT_FALSE(host->queue().Health().ok());
+  EXPECT_EQ(host->queue().Stats().completed, 0u);
+  EXPECT_TRUE(Logged(LogLevel::kError, "full"));
+
+  faults_.Clear();
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Health().ok(); }));
+  EXPECT_EQ(host->queue().Stats().completed, 1u);
+  EXPECT_EQ(host->queue().Stats().deferred, 1u);
+  EXPECT_TRUE(Logged(LogLevel::kInfo, "again"));
+  std::set<std::string> came;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(host->Next(event));
+    EXPECT_TRUE(event.permit->Valid(BootTimeMs()));
+    came.insert(event.headers.id + " " + event.value);
+    host->Complete(event);
+  }
+  EXPECT_EQ(came, (std::set<std::string>{"id-1 again", "id-2 {}"}));
+  EXPECT_FALSE(host->Next(event, 200)) << event.headers.id << " was refused";
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  ExpectSound();
+}
+
+TEST_F(SqliteQueueTest, HealthRecoversWithoutNewWork) {
+  auto producer = Open(Role::kProducer);
+  faults_.write_result = SQLITE_FULL;
+  EXPECT_FALSE(PublishAndWait(*producer, EventOf("id-1", "{}")).ok());
+  EXPECT_FALSE(producer->Health().ok());
+  faults_.Clear();
+  EXPECT_TRUE(WaitUntil([&] { return producer->Health().ok(); }));
+}
+
+// An event too large for the space that is left must not hold back ended turns that came at the same time.
+TEST_F(SqliteQueueTest, EndedTurnsAreTriedAlone) {
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  faults_.sync_hangs = true;
+  std::atomic<bool> first{false}, enough{false};
+  std::atomic<int> accepted{0};
+  ASSERT_TRUE(host->queue().Publish(EventOf("id-2", "{}"), [&](const Status&) { first = true; }).ok());
+  ASSERT_FALSE(WaitUntil([&] { return first.load(); }, 100));
+  host->Complete(event);  // what follows waits for the one that hangs, and goes into one transaction
+  const std::string large(900'000, 'x');
+  std::function<void()> publish = [&] {  // again and again: there is always one
+    const Status taken = host->queue().Publish(EventOf("id-3", large), [&](const Status& status) {
+      accepted += status.ok();
+      if (!enough) publish();
+    });
+    EXPECT_TRUE(taken.ok());
+  };
+  publish();
+  faults_.space = static_cast<int64_t>(std::filesystem::file_size(path_ + "-wal")) + 100'000;
+  faults_.sync_hangs = false;
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 1; }, 3000));
+  enough = true;
+  EXPECT_EQ(accepted, 0);
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Health().ok(); }));
+}
+
+TEST_F(SqliteQueueTest, AFailedSyncIsUncertain) {
+  auto producer = Open(Role::kProducer);
+  faults_.sync_result = SQLITE_IOERR_FSYNC;
+  const Status uncertain = PublishAndWait(*producer, EventOf("id-1", "{}"));
+  ASSERT_FALSE(uncertain.ok());
+  EXPECT_EQ(uncertain.kind(), ErrorKind::kUncertain);
+  faults_.Clear();
+  EXPECT_TRUE(PublishAndWait(*producer, EventOf("id-1", "{}")).ok());
+}
+
+TEST_F(SqliteQueueTest, AFailedReadIsTriedAgain) {
+  auto host = OpenHost();
+  faults_.read_result = SQLITE_IOERR_READ;
+  ASSERT_TRUE(host->queue().Publish(EventOf("id-1", "{}"), [](const Status&) {}).ok());
+  QueuedEvent event;
+  EXPECT_FALSE(host->Next(event, 700));
+  EXPECT_FALSE(host->queue().Health().ok());
+  faults_.Clear();
+  if (host->Next(event, 1500)) {  // unless reading for writing failed, too: then it was refused
+    EXPECT_EQ(event.headers.id, "id-1");
+    host->Complete(event);
+  }
+  EXPECT_TRUE(host->queue().Health().ok()) << host->queue().Health().message();
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(SqliteQueueTest, StopKeepsItsDeadlineOnADiskThatTakesNothing) {
+  {
+    auto host = OpenHost();
+    ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
+    QueuedEvent event;
+    ASSERT_TRUE(host->Next(event));
+    faults_.write_result = SQLITE_FULL;
+    host->Complete(event);
+    const int64_t began = BootTimeMs();
+    EXPECT_FALSE(host->queue().Stop(began + 300));
+    EXPECT_GE(BootTimeMs() - began, 250);
+    EXPECT_LE(BootTimeMs() - began, 3000);
+  }
+  faults_.Clear();
+  auto host = OpenHost();
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+}
+
+TEST_F(SqliteQueueTest, StopAnswersWhomTheDiskKeptWaiting) {
+  auto queue = Open(Role::kProducer);
+  faults_.sync_hangs = true;
+  std::atomic<int> answers{0};
+  std::atomic<int> accepted{0};
+  const auto done = [&](const Status& status) {
+    accepted += status.ok();
+    ++answers;
+  };
+  ASSERT_TRUE(queue->Publish(EventOf("id-1", "{}"), done).ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // only makes it likely that the first is on its way
+  ASSERT_TRUE(queue->Publish(EventOf("id-2", "{}"), done).ok());
+  const int64_t began = BootTimeMs();
+  EXPECT_FALSE(queue->Stop(began + 200));
+  EXPECT_LE(BootTimeMs() - began, 3000);
+  EXPECT_EQ(accepted, 0) << "nothing is durable yet";
+  faults_.Clear();
+  queue.reset();
+  EXPECT_EQ(answers, 2);
+}
+
+TEST_F(SqliteQueueTest, AHungDiskTakesThePermitAway) {
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  faults_.sync_hangs = true;
+  ASSERT_TRUE(host->queue().Publish(EventOf("id-2", "{}"), [](const Status&) {}).ok());
+  EXPECT_TRUE(WaitUntil([&] { return !event.permit->Valid(BootTimeMs()); }, 10'000));
+  faults_.Clear();
+  EXPECT_TRUE(WaitUntil([&] { return event.permit->Valid(BootTimeMs()); }));
+  host->Complete(event);
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-2");
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(SqliteQueueTest, AnotherWritersLockIsWaitedFor) {
+  auto producer = Open(Role::kProducer);
+  RawFile other(path_);
+  other.Execute("BEGIN IMMEDIATE");
+  std::atomic<bool> accepted{false};
+  ASSERT_TRUE(producer->Publish(EventOf("id-1", "{}"), [&](const Status& status) { accepted = status.ok(); }).ok());
+  EXPECT_FALSE(WaitUntil([&] { return accepted.load(); }, 300));
+  other.Execute("COMMIT");
+  EXPECT_TRUE(WaitUntil([&] { return accepted.load(); }));
+}
+
+TEST_F(SqliteQueueTest, ARowWithBrokenHeadersIsDeadLettered) {
+  Open(Role::kProducer).reset();
+  RawFile(path_).Execute(
+      "INSERT INTO normal VALUES (1, 'postbus-attempt:x' || char(10), 'their value');"
+      "UPDATE state SET next_seq = 2, normal = 1");
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  RawFile file(path_);
+  EXPECT_EQ(file.Read("SELECT id || ' ' || value FROM dead_letters"),
+            std::vector<std::string>{"sqlite.0.1 their value"});
+  EXPECT_NE(file.Read("SELECT message FROM dead_letters")[0].find("postbus-attempt"), std::string::npos);
+  ExpectSound();
+}
+
+TEST_F(SqliteQueueTest, ARowOfANewerEventFormatStays) {
+  Open(Role::kProducer).reset();
+  RawFile(path_).Execute(
+      "INSERT INTO normal VALUES (1, 'postbus-fmt:2' || char(10), 'their value');"
+      "UPDATE state SET next_seq = 2, normal = 1");
+  auto host = OpenHost();
+  QueuedEvent event;
+  EXPECT_FALSE(host->Next(event, 300));
+  EXPECT_TRUE(Logged(LogLevel::kError, "format 2"));
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(RawFile(path_).Read("SELECT value FROM normal"), std::vector<std::string>{"their value"});
+}
+
+TEST_F(SqliteQueueTest, OldStatusRecordsAndDeadLettersGo) {
+  Open(Role::kProducer).reset();
+  const auto ago = [](int64_t days) { return std::to_string(UnixTimeMs() - days * 86'400'000); };
+  RawFile(path_).Execute(
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) "
+      "INSERT INTO status (id, at, record) SELECT 'old', " +
+      ago(8) +
+      ", '' FROM n;"
+      "INSERT INTO status (id, at, record) VALUES ('new', " +
+      ago(6) +
+      ", '');"
+      "INSERT INTO dead_letters VALUES (1, 'old', " +
+      ago(31) + ", '', '', ''), (2, 'new', " + ago(29) + ", '', '', '')");
+  auto host = OpenHost();
+  EXPECT_TRUE(WaitUntil([&] { return RawFile(path_).Read("SELECT count(*) FROM status")[0] == "1"; }));
+  EXPECT_EQ(RawFile(path_).Read("SELECT id FROM status"), std::vector<std::string>{"new"});
+  EXPECT_EQ(RawFile(path_).Read("SELECT id FROM dead_letters"), std::vector<std::string>{"new"});
+}
+
+TEST_F(SqliteQueueTest, StatsCountTheBacklog) {
+  auto host = OpenHost();
+  for (const char* id : {"id-1", "id-2", "id-3"}) ASSERT_TRUE(PublishAndWait(host->queue(), EventOf(id, "{}")).ok());
+  QueuedEvent first, second;
+  ASSERT_TRUE(host->Next(first));
+  ASSERT_TRUE(host->Next(second));
+  QueueStats stats = host->queue().Stats();
+  EXPECT_EQ(stats.published, 3u);
+  EXPECT_EQ(stats.consumed, 2u);
+  EXPECT_EQ(stats.waiting, 1);
+  EXPECT_EQ(stats.delayed, 0);
+  host->shard().Defer(first.turn, {.recipients = RecipientSet::All(1),
+                                   .due_unix_ms = UnixTimeMs() + 3'600'000,
+                                   .attempt = 1,
+                                   .outcome_class = "transient",
+                                   .value = "{}"});
+  host->Complete(first);
+  host->Complete(second);
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 2; }));
+  stats = host->queue().Stats();
+  EXPECT_EQ(stats.waiting, 1);
+  EXPECT_EQ(stats.delayed, 1);
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  auto again = OpenHost();
+  EXPECT_EQ(again->queue().Stats().waiting, 1);
+  EXPECT_EQ(again->queue().Stats().delayed, 1);
+}
+
+TEST_F(SqliteQueueTest, BadIdsAreRefused) {
+  auto producer = Open(Role::kProducer);
+  for (const char* id : {"", "a b", "a\nb"}) {
+    const Status refused = producer->Publish(EventOf(id, "{}"), [](const Status&) { FAIL(); });
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
+  }
+}
+
+// kill -9 from outside, at any moment of a busy host: the file stays sound and every accepted event is in it or ended.
+TEST_F(SqliteQueueTest, TheFileIsSoundAfterKills) {
+  constexpr int kRounds = 12;
+  std::mt19937 random(20251225);
+  std::set<std::string> accepted, ended;
+  for (int round = 0; round < kRounds; ++round) {
+    std::array<int, 2> ledger{};
+    ASSERT_EQ(pipe(ledger.data()), 0);
+    Child child([&] {
+      close(ledger[0]);
+      const auto write_line = [&](const std::string& line) {
+        if (write(ledger[1], line.data(), line.size()) < 0) _exit(1);
+      };
+      auto host = OpenHost();
+      std::atomic<int> outstanding{0};
+      QueuedEvent event;
+      for (int i = 0;; ++i) {
+        if (outstanding < 500) {
+          const std::string id = std::to_string(round) + "-" + std::to_string(i);
+          ++outstanding;
+          const std::string value(static_cast<size_t>(i % 7 == 0 ? 20'000 : 100), 'x');
+          const Status taken = host->queue().Publish(EventOf(id, value, static_cast<Priority>(i % kPriorities)),
+                                                     [&, id](const Status& status) {
+                                                       if (status.ok()) write_line("a " + id + "\n");
+                                                       --outstanding;
+                                                     });
+          if (!taken.ok()) throw std::runtime_error("publish");
+        }
+        if (host->shard().Next(event)) {
+          if (i % 3 == 0 && event.headers.attempt == 0) {
+            host->shard().Defer(event.turn, {.recipients = RecipientSet::All(1),
+                                             .due_unix_ms = UnixTimeMs() + i % 50,
+                                             .attempt = 1,
+                                             .outcome_class = "transient",
+                                             .value = event.value});
+          } else {
+            write_line("e " + event.headers.id + "\n");
+          }
+          host->shard().Complete(event.turn);
+        }
+        if (i % 16 == 0) host->shard().Flush();
+      }
+    });
+    close(ledger[1]);
+    child.Go();
+    const int64_t kill_at = BootTimeMs() + 100 + static_cast<int64_t>(random() % 200);
+    std::string text;
+    std::array<char, 65536> block{};
+    bool killed = false;
+    while (true) {
+      const int64_t left = kill_at - BootTimeMs();
+      if (left <= 0 && !std::exchange(killed, true)) kill(child.pid(), SIGKILL);
+      pollfd wait{ledger[0], POLLIN, 0};
+      if (poll(&wait, 1, killed ? -1 : static_cast<int>(left)) == 0) continue;
+      const ssize_t size = read(ledger[0], block.data(), block.size());
+      if (size <= 0) break;
+      text.append(block.data(), static_cast<size_t>(size));
+    }
+    close(ledger[0]);
+    ASSERT_TRUE(killed) << "the child ended by itself";
+    child.Wait();
+    size_t begin = 0;
+    for (size_t end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) {
+      (text[begin] == 'a' ? accepted : ended).insert(text.substr(begin + 2, end - begin - 2));
+    }
+    ExpectSound();
+  }
+  EXPECT_GT(accepted.size(), 100u);
+  auto host = OpenHost();
+  QueuedEvent event;
+  while (host->Next(event, 1000)) {
+    ended.insert(event.headers.id);
+    host->Complete(event);
+  }
+  for (const std::string& id : accepted) EXPECT_TRUE(ended.contains(id)) << id << " is lost";
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(host->queue().Stats().waiting, 0);
+}
+
+}  // namespace
+}  // namespace postbus::sqlite

@@ -1,0 +1,54 @@
+// Code in documentation is code that is compiled: each block is a copy of a file, and this test compares them.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace {
+
+std::string Read(const std::string& path) {
+  std::ifstream file(std::string(POSTBUS_SOURCE_DIR) + "/" + path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST(DocsTest, ExampleInPluginHpp) {
+  std::istringstream header(Read("sdk/include/postbus/plugin.hpp"));
+  std::string example;
+  for (std::string line; std::getline(header, line) && line.starts_with("//");) {
+    const std::string code = line.size() > 5 ? line.substr(5) : "";
+    if (example.empty() && !code.starts_with("#include")) continue;
+    example += code + "\n";
+    if (code.starts_with("POSTBUS_EXPORT")) break;
+  }
+  EXPECT_EQ(example, Read("tests/sdk/plugins/acme.cc"));
+}
+
+// In docs/abi.md each block stands after a line `<!-- path -->` or `<!-- part of path -->`.
+TEST(DocsTest, BlocksInAbiMd) {
+  std::istringstream document(Read("docs/abi.md"));
+  std::string before;
+  int blocks = 0;
+  for (std::string line; std::getline(document, line);) {
+    if (!line.starts_with("```")) {
+      if (!line.empty()) before = line;
+      continue;
+    }
+    std::string block;
+    while (std::getline(document, line) && line != "```") block += line + "\n";
+    ++blocks;
+    ASSERT_TRUE(before.starts_with("<!-- ") && before.ends_with(" -->")) << "this block names no file:\n" << block;
+    std::string source = before.substr(5, before.size() - 9);
+    if (source.starts_with("part of ")) {
+      EXPECT_NE(Read(source.substr(8)).find(block), std::string::npos) << block << "is not in " << source.substr(8);
+    } else {
+      EXPECT_EQ(block, Read(source)) << source;
+    }
+  }
+  EXPECT_GT(blocks, 3);
+}
+
+}  // namespace
