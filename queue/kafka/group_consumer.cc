@@ -25,6 +25,7 @@ constexpr int64_t kGaugesMs = 500;
 constexpr int64_t kPollPatienceMs = 15'000;
 constexpr int64_t kDestroyMs = 1'000;
 constexpr int kPollMs = 10;
+constexpr int kMaxDrained = 1'000;  // at once
 
 OffsetListPtr NewList(const std::vector<std::pair<std::string, int32_t>>& partitions) {
   OffsetListPtr list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
@@ -81,7 +82,7 @@ Status GroupConsumer::Start() {
   if (!starts.ok()) return starts.TakeStatus();
   for (const StartingPoint& start : *starts) {
     if (start.refusal.empty()) continue;
-    return Status::Conflict(NameOf(start.topic, start.partition) + ": " + start.refusal);
+    return Status::Invalid(NameOf(start.topic, start.partition) + ": " + start.refusal);
   }
 
   OffsetListPtr subscription(rd_kafka_topic_partition_list_new(static_cast<int>(options_.topics.size())));
@@ -461,24 +462,30 @@ void GroupConsumer::RefreshGauges() {
 
 void GroupConsumer::Poll(int timeout_ms) {
   MessagePtr message(rd_kafka_consumer_poll(client_, timeout_ms));
-  for (int i = 0; message != nullptr && i < 1000; ++i) {
+  for (int i = 0; message != nullptr && i < kMaxDrained; ++i) {
     if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
-      char reason[512];
-      const rd_kafka_resp_err_t cause = rd_kafka_fatal_error(client_, reason, sizeof reason);
-      std::lock_guard lock(fatal_mutex_);
-      if (fatal_.empty()) {
-        fatal_ = "the Kafka consumer of group " + options_.group_id + " has ended: " + reason;
-        if (cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
-          fatal_ += "; another host uses the group.instance.id " + options_.instance_id +
-                    ": do not copy a state_dir (delete its instance-* files in the copy)";
-        }
-        log_(LogLevel::kError, fatal_);
-      }
+      EndByFatalError();
     } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       log_(LogLevel::kDebug, std::string("Kafka: ") + rd_kafka_message_errstr(message.get()));
     }
     message.reset(rd_kafka_consumer_poll(client_, 0));
   }
+}
+
+void GroupConsumer::EndByFatalError() {
+  {
+    std::lock_guard lock(fatal_mutex_);
+    if (!fatal_.empty()) return;
+    char reason[512];
+    const rd_kafka_resp_err_t cause = rd_kafka_fatal_error(client_, reason, sizeof reason);
+    fatal_ = "the Kafka consumer of group " + options_.group_id + " has ended: " + reason;
+    if (cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
+      fatal_ += "; another host uses the group.instance.id " + options_.instance_id +
+                ": do not share a copy of a state_dir (delete the instance-* files in the copy)";
+    }
+    log_(LogLevel::kError, fatal_);
+  }
+  Revoke(true);
 }
 
 void GroupConsumer::Run() {

@@ -107,6 +107,7 @@ class GroupConsumer {
 
   void Run();
   void Poll(int timeout_ms);
+  void EndByFatalError();
   void Assign(const rd_kafka_topic_partition_list_t& partitions);
   void Revoke(bool lost);
   void Commit(int64_t now);

@@ -82,9 +82,9 @@ class OffsetTracker {
   // What a commit may say now.
   Snapshot Take() const;
 
-  // The same without a map, for a broker that refuses it (offset.metadata.max.bytes set lower). Its commit makes no
-  // claim durable, and what is complete above the base stays uncommitted and dirty (at least that; gaps may count,
-  // too).
+  // The same without a map, for a broker that refuses it (offset.metadata.max.bytes set lower). Its commit counts only
+  // for what is below the base (rather less, with gaps) and makes no claim durable, and the tracker stays dirty. What a
+  // map stored before said above the base, claims too, is lost with it: last resort, with an alarm.
   Snapshot TakeBase() const;
 
   // Tells that the broker has acknowledged the commit of `snapshot`. Nothing needs telling of one that failed.

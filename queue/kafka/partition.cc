@@ -82,6 +82,7 @@ void Partition::Close() {
   permit.Revoke();
   std::lock_guard lock(mutex_);
   state_ = State::kClosed;
+  if (fetch_queue_ != nullptr) rd_kafka_queue_io_event_enable(fetch_queue_.get(), -1, nullptr, 0);
   fetch_queue_.reset();
 }
 
@@ -101,9 +102,7 @@ std::optional<Snapshot> Partition::TakeSnapshot() {
     return std::nullopt;
   }
   if (question_ == Question::kOpen) question_ = Question::kAsked;
-  Snapshot snapshot = tracker_.Take();
-  if (without_map_) snapshot.map.clear();
-  return snapshot;
+  return without_map_ ? tracker_.TakeBase() : tracker_.Take();
 }
 
 void Partition::Committed(const Snapshot& snapshot) {

@@ -1,4 +1,9 @@
 // Members of one group come and go; judged by what each event's turns were, by id.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <filesystem>
 #include <map>
 #include <random>
 
@@ -200,6 +205,91 @@ TEST_F(TurnUnderWay, AbandonedComesAgainWhereThePartitionIs) {
   EXPECT_TRUE(second_->Stop());
   EXPECT_EQ(Committed(0), 1);
   EXPECT_EQ(Committed(1), 1);
+}
+
+class Zombie : public KafkaTest {};
+
+// A process is stopped for longer than its session and wakes up: it does not know yet that its partition has gone.
+TEST_F(Zombie, NeverBelievesThatItMaySend) {
+  std::array<int, 2> pipe_fds{};
+  ASSERT_EQ(pipe(pipe_fds.data()), 0);
+  const pid_t child = fork();  // before this process has a thread
+  if (child == 0) {
+    auto host = OpenHost();
+    QueuedEvent event;
+    if (!host->Next(event)) _exit(1);
+    while (true) {  // h: holds the turn, v: and believes it may send
+      const char state = event.permit->Valid(BootTimeMs()) ? 'v' : 'h';
+      if (write(pipe_fds[1], &state, 1) != 1) _exit(1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  close(pipe_fds[1]);
+  const auto read_for = [&](int64_t duration_ms) {
+    std::string states;
+    const int64_t end = BootTimeMs() + duration_ms;
+    while (BootTimeMs() < end) {
+      pollfd wait{pipe_fds[0], POLLIN, 0};
+      if (poll(&wait, 1, 10) <= 0) continue;
+      std::array<char, 4096> block{};
+      const ssize_t size = read(pipe_fds[0], block.data(), block.size());
+      if (size <= 0) break;
+      states.append(block.data(), static_cast<size_t>(size));
+    }
+    return states;
+  };
+  WriteEvents(1);
+  std::string before;
+  EXPECT_TRUE(WaitUntil([&] {
+    before = read_for(100);
+    return before.find('v') != std::string::npos;
+  }));
+  kill(child, SIGSTOP);
+  read_for(100);
+
+  auto host = OpenHost();
+  QueuedEvent event;
+  EXPECT_TRUE(host->Next(event)) << "when the session is over";
+  kill(child, SIGCONT);
+  const std::string after = read_for(3000);
+  EXPECT_GT(after.size(), 300u);
+  EXPECT_EQ(after.find('v'), std::string::npos);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  close(pipe_fds[0]);
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+}
+
+class FencedHost : public KafkaTest {};
+
+// A machine was cloned with its state directory.
+TEST_F(FencedHost, StopsSendingAndSaysWhy) {
+  WriteEvents(1);
+  auto first = OpenHost();
+  QueuedEvent turn;
+  ASSERT_TRUE(first->Next(turn));
+  EXPECT_TRUE(turn.permit->Valid(BootTimeMs()));
+
+  const std::string original = config_.state_dir;
+  config_.state_dir += "-clone";
+  std::filesystem::create_directory(config_.state_dir);
+  std::filesystem::copy_file(original + "/instance-0", config_.state_dir + "/instance-0");
+  auto clone = OpenHost();
+  QueuedEvent event;
+  EXPECT_TRUE(clone->Next(event));
+  EXPECT_TRUE(WaitUntil([&] { return !first->queue().Health().ok(); }));
+  EXPECT_FALSE(turn.permit->Valid(BootTimeMs()));
+  EXPECT_NE(first->queue().Health().message().find("do not share a copy of a state_dir"), std::string_view::npos)
+      << first->queue().Health().message();
+  std::vector<TurnId> revoked;
+  first->shard().TakeRevoked(revoked);
+  EXPECT_EQ(revoked, std::vector<TurnId>{turn.turn});
+  first->shard().Abandon(turn.turn);
+  clone->Complete(event);
+  EXPECT_TRUE(clone->Stop());
+  std::filesystem::remove_all(config_.state_dir);
+  EXPECT_EQ(deployment_->Committed(config_.kafka.group_id, config_.kafka.topic, 0).first, 1);
 }
 
 }  // namespace
