@@ -16,8 +16,8 @@ class Acceptor {
   // `default_from` is defaults.from of the configuration, or "".
   Acceptor(const EventLimits& limits, std::string default_from);
 
-  // Checks `json`, a message or a whole EmailEvent. On true id(), event() and value() are set; on false violations() says
-  // why: an empty pointer in the first one means that the text is no JSON object at all.
+  // Checks `json`, a message or a whole EmailEvent. On true id(), event() and value() are set; on false violations()
+  // says why: an empty pointer in the first one means that the text is no JSON object at all.
   [[nodiscard]] bool Accept(std::string_view json, int64_t now_unix_ms);
 
   const std::string& id() const { return id_; }

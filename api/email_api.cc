@@ -29,8 +29,9 @@ HttpResponse Refused(const Status& status, const std::string& id) {
     case ErrorKind::kInvalid:
       return Problem(413, "too_large", status.message());
     case ErrorKind::kUncertain:
-      return Problem(503, "uncertain", "the queue did not answer in time; the mail with id " + id +
-                                           " may have been accepted. Repeat the request with this id in \"id\".");
+      return Problem(503, "uncertain",
+                     "the queue did not answer in time; the mail with id " + id +
+                         " may have been accepted. Repeat the request with this id in \"id\".");
     default:
       return Problem(503, "queue_unavailable", "the mail was not accepted: " + std::string(status.message()));
   }
@@ -55,8 +56,8 @@ void EmailApi::Handle(HttpRequest&& request, HttpReply reply) {
     reply(std::move(response));
   };
   if (!known) {
-    return counted(Problem(404, "no_such_route", "there is nothing at " + request.path.substr(0, 64) +
-                                                     "; mails are posted to /v1/emails"));
+    return counted(Problem(404, "no_such_route",
+                           "there is nothing at " + request.path.substr(0, 64) + "; mails are posted to /v1/emails"));
   }
   if (request.method != "POST") {
     HttpResponse response = Problem(405, "method_not_allowed", "/v1/emails takes POST");
@@ -74,9 +75,10 @@ void EmailApi::PostEmail(const HttpRequest& request, const HttpReply& reply) {
     return reply(Problem(400, "unsupported_header", "Idempotency-Key is not supported by this version"));
   }
   if (request.body.size() + EventLimits::kAcceptanceBytes > config_.limits.max_bytes) {
-    return reply(Problem(413, "too_large", "the mail is larger than limits.max_event (" +
-                                               std::to_string(config_.limits.max_bytes) + " bytes, of which " +
-                                               std::to_string(EventLimits::kAcceptanceBytes) + " are kept for the frame)"));
+    return reply(Problem(413, "too_large",
+                         "the mail is larger than limits.max_event (" + std::to_string(config_.limits.max_bytes) +
+                             " bytes, of which " + std::to_string(EventLimits::kAcceptanceBytes) +
+                             " are kept for the frame)"));
   }
   const int64_t now = UnixTimeMs();
   if (!acceptor_.Accept(request.body, now)) {

@@ -1,13 +1,12 @@
 #include "api/http_server.h"
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-
-#include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -42,8 +41,8 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   const HttpHandler handler;
   const HttpErrorPage error_page;
   std::set<Session*> sessions;
-  // Sessions whose handler has not answered yet. A reply knows the number only: whichever thread it is called or dropped
-  // on, sessions live and die on the server's thread.
+  // Sessions whose handler has not answered yet. A reply knows the number only: whichever thread it is called or
+  // dropped on, sessions live and die on the server's thread.
   std::unordered_map<uint64_t, std::shared_ptr<Session>> unanswered;
   uint64_t next_request = 0;
   bool stopping = false;

@@ -41,9 +41,9 @@ using HttpErrorPage = std::function<HttpResponse(int status, std::string_view de
 struct HttpLimits {
   size_t header_bytes = 16 * 1024;
   size_t body_bytes = 1024 * 1024;
-  int header_seconds = 10;   // to read a request's header
-  int body_seconds = 30;     // to read its body
-  int idle_seconds = 75;     // between two requests of a connection
+  int header_seconds = 10;  // to read a request's header
+  int body_seconds = 30;    // to read its body
+  int idle_seconds = 75;    // between two requests of a connection
   size_t connections = 2048;
 };
 

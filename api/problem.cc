@@ -5,27 +5,43 @@ namespace {
 
 std::string_view Title(int status) {
   switch (status) {
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 415: return "Unsupported Media Type";
-    case 422: return "Unprocessable Content";
-    case 431: return "Request Header Fields Too Large";
-    case 503: return "Service Unavailable";
-    default: return "Error";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 422:
+      return "Unprocessable Content";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 503:
+      return "Service Unavailable";
+    default:
+      return "Error";
   }
 }
 
 std::string_view Code(int status) {
   switch (status) {
-    case 400: return "malformed_request";
-    case 408: return "timeout";
-    case 413: return "too_large";
-    case 431: return "header_too_large";
-    case 503: return "overloaded";
-    default: return "error";
+    case 400:
+      return "malformed_request";
+    case 408:
+      return "timeout";
+    case 413:
+      return "too_large";
+    case 431:
+      return "header_too_large";
+    case 503:
+      return "overloaded";
+    default:
+      return "error";
   }
 }
 

@@ -10,7 +10,8 @@
 
 namespace postbus {
 
-// {"type":"about:blank","title":…,"status":…,"code":…,"detail":…,"errors":[{"pointer","detail"}]}. `code` is for programs
+// {"type":"about:blank","title":…,"status":…,"code":…,"detail":…,"errors":[{"pointer","detail"}]}. `code` is for
+// programs
 // ("invalid_event"), `detail` for people; `errors` may be empty.
 HttpResponse Problem(int status, std::string_view code, std::string_view detail,
                      std::span<const Violation> errors = {});

@@ -1,6 +1,5 @@
 // postbus: the program. Parses the command line and runs one subcommand.
 #include <CLI/CLI.hpp>
-
 #include <csignal>
 
 #include "cli/command.h"

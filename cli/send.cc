@@ -1,6 +1,5 @@
 // postbus send: puts one mail into the queue from the command line.
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <fstream>
 #include <future>

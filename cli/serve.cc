@@ -1,6 +1,5 @@
 // postbus serve | host | api: the long-running roles.
 #include <CLI/CLI.hpp>
-
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -146,8 +145,9 @@ void AddRole(CLI::App& program, const Roles& roles, const char* description) {
   CLI::App* command = program.add_subcommand(roles.name, description);
   options->config.AddTo(*command);
   if (roles.host) {
-    command->add_option("--from", options->from,
-                        "Kafka: where to begin on a topic whose old records are gone and that this group never read")
+    command
+        ->add_option("--from", options->from,
+                     "Kafka: where to begin on a topic whose old records are gone and that this group never read")
         ->type_name("earliest|latest|TIME");
   }
   command->callback([roles, options] { Serve(roles, *options); });
@@ -157,8 +157,10 @@ void AddRole(CLI::App& program, const Roles& roles, const char* description) {
 
 void AddServeCommands(CLI::App& program) {
   AddRole(program, {.name = "serve", .host = true, .api = true}, "HTTP API and worker in one process");
-  AddRole(program, {.name = "host", .host = true, .api = false}, "The worker: takes events from the queue, sends mails");
-  AddRole(program, {.name = "api", .host = false, .api = true}, "The HTTP API: takes mails, puts events into the queue");
+  AddRole(program, {.name = "host", .host = true, .api = false},
+          "The worker: takes events from the queue, sends mails");
+  AddRole(program, {.name = "api", .host = false, .api = true},
+          "The HTTP API: takes mails, puts events into the queue");
 }
 
 }  // namespace postbus

@@ -1,11 +1,11 @@
 // postbus topics create | check: the Kafka topics postbus needs.
-#include <CLI/CLI.hpp>
+#include "queue/kafka/topics.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 
 #include "cli/command.h"
-#include "queue/kafka/topics.h"
 
 namespace postbus {
 namespace {

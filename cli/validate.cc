@@ -1,6 +1,5 @@
 // postbus validate: everything a start checks, without starting.
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 
 #include "api/email_api.h"
@@ -28,7 +27,8 @@ void Validate(const ConfigOptions& options) {
   if (Status status = CheckApiAddress(config); !status.ok()) Die(status);
   auto renderer = LoadRenderer(config, log.Named("renderer"));
   if (!renderer.ok()) Die(renderer.status());
-  auto transports = LoadTransports(config, [&](size_t) -> TransportSink& { return sink; }, log.Named("transport"));
+  auto transports = LoadTransports(
+      config, [&](size_t) -> TransportSink& { return sink; }, log.Named("transport"));
   if (!transports.ok()) Die(transports.status());
   std::printf("%s: valid; %zu templates, %zu transports\n", config.file.c_str(), (*renderer)->Templates().size(),
               transports->size());
@@ -38,8 +38,8 @@ void Validate(const ConfigOptions& options) {
 
 void AddValidateCommand(CLI::App& program) {
   auto options = std::make_shared<ConfigOptions>();
-  CLI::App* command =
-      program.add_subcommand("validate", "Checks the configuration, loads its plugins and templates; connects to nothing");
+  CLI::App* command = program.add_subcommand(
+      "validate", "Checks the configuration, loads its plugins and templates; connects to nothing");
   options->AddTo(*command);
   command->callback([options] { Validate(*options); });
 }

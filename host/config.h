@@ -1,5 +1,5 @@
-// host/config.h - the configuration as plain structs: what `config_load.cc` makes of the YAML file. Defaults here are the
-// defaults; each key is documented here and nowhere else. Value types.
+// host/config.h - the configuration as plain structs: what `config_load.cc` makes of the YAML file. Defaults here are
+// the defaults; each key is documented here and nowhere else. Value types.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,10 @@ struct SourceMark {
   int line = 0;    // from 1
   int column = 0;  // from 1
 
-  std::string ToString() const;
+  // Without a line (a --set) the name alone.
+  std::string ToString() const {
+    return line == 0 ? file : file + ":" + std::to_string(line) + ":" + std::to_string(column);
+  }
 };
 
 // One entry of a plugin's `options:`, substituted but not typed: its type is known to the plugin's option table only.
@@ -26,7 +29,7 @@ struct ConfiguredOption {
   std::string text;                // a scalar's
   std::vector<std::string> items;  // a sequence's
   bool is_list = false;
-  std::string variables;           // names of the variables that were put in, for errors: "SMTP_PORT"; else empty
+  std::string variables;  // names of the variables that were put in, for errors: "SMTP_PORT"; else empty
   SourceMark name_mark;
   SourceMark value_mark;
 };
@@ -49,8 +52,8 @@ struct RouteConfig {
 };
 
 struct RetryConfig {
-  int max_retries = 3;         // of an event that does not say
-  int max_retries_limit = 20;  // what an event may ask for at most
+  int max_retries = 3;                                             // of an event that does not say
+  int max_retries_limit = 20;                                      // what an event may ask for at most
   std::vector<int64_t> backoff_ms = {30'000, 600'000, 3'600'000};  // the last repeats
   int64_t max_age_ms = 5LL * 24 * 3600 * 1000;
 };
@@ -74,9 +77,9 @@ struct ListenConfig {
 };
 
 struct Config {
-  std::string file;            // as given
-  QueueConfig queue;           // state_dir and max_event included
-  std::string defaults_from;   // "" or a mailbox
+  std::string file;           // as given
+  QueueConfig queue;          // state_dir and max_event included
+  std::string defaults_from;  // "" or a mailbox
   HostConfig host;
   std::vector<std::string> plugin_directories;  // absolute; <exe>/../plugins and <prefix>/lib/postbus/plugins are added
   PluginConfig renderer;

@@ -31,9 +31,7 @@ struct Text {
 class Loader {
  public:
   Loader(std::string file, const Environment& environment)
-      : file_(std::move(file)),
-        base_dir_(fs::absolute(file_).parent_path().string()),
-        environment_(environment) {}
+      : file_(std::move(file)), base_dir_(fs::absolute(file_).parent_path().string()), environment_(environment) {}
 
   const std::string& base_dir() const { return base_dir_; }
   std::string Absolute(const std::string& path) const {
@@ -103,7 +101,9 @@ class Section {
     }
   }
 
-  std::string PathOf(std::string_view key) const { return path_.empty() ? std::string(key) : path_ + "." + std::string(key); }
+  std::string PathOf(std::string_view key) const {
+    return path_.empty() ? std::string(key) : path_ + "." + std::string(key);
+  }
   const SourceMark MarkOfKey(std::string_view key) const {
     for (const auto& entry : node_) {
       if (entry.first.Scalar() == key) return loader_.MarkOf(entry.first, PathOf(key));
@@ -136,19 +136,21 @@ class Section {
   }
 
   void ReadString(std::string_view key, std::string& target) {
-    Read(key, target, [](const std::string& text) { return std::optional<std::string>(text); }, "text");
+    Read(
+        key, target, [](const std::string& text) { return std::optional<std::string>(text); }, "text");
   }
 
   template <typename T>
   void ReadInteger(std::string_view key, T& target, int64_t minimum, int64_t maximum) {
-    Read(key, target,
-         [=](const std::string& text) -> std::optional<int64_t> {
-           int64_t value = 0;
-           const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-           if (error != std::errc() || end != text.data() + text.size() || value < minimum || value > maximum) return {};
-           return value;
-         },
-         "whole number from " + std::to_string(minimum) + " to " + std::to_string(maximum));
+    Read(
+        key, target,
+        [=](const std::string& text) -> std::optional<int64_t> {
+          int64_t value = 0;
+          const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+          if (error != std::errc() || end != text.data() + text.size() || value < minimum || value > maximum) return {};
+          return value;
+        },
+        "whole number from " + std::to_string(minimum) + " to " + std::to_string(maximum));
   }
 
   void ReadDuration(std::string_view key, int64_t& target_ms) {
@@ -163,14 +165,15 @@ class Section {
   void ReadChoice(std::string_view key, T& target, std::initializer_list<std::pair<std::string_view, T>> choices) {
     std::string kind = "one of";
     for (const auto& [name, value] : choices) kind += " " + std::string(name);
-    Read(key, target,
-         [&](const std::string& text) -> std::optional<T> {
-           for (const auto& [name, value] : choices) {
-             if (name == text) return value;
-           }
-           return {};
-         },
-         kind);
+    Read(
+        key, target,
+        [&](const std::string& text) -> std::optional<T> {
+          for (const auto& [name, value] : choices) {
+            if (name == text) return value;
+          }
+          return {};
+        },
+        kind);
   }
 
   void ReadPath(std::string_view key, std::string& target) {
@@ -273,7 +276,8 @@ class Section {
 };
 
 void ReadQueue(Section section, QueueConfig& queue) {
-  section.ReadChoice("type", queue.type, {{"kafka", QueueConfig::Type::kKafka}, {"sqlite", QueueConfig::Type::kSqlite}});
+  section.ReadChoice("type", queue.type,
+                     {{"kafka", QueueConfig::Type::kKafka}, {"sqlite", QueueConfig::Type::kSqlite}});
   Section kafka = section.Sub("kafka");
   kafka.ReadString("brokers", queue.kafka.brokers);
   kafka.ReadString("topic", queue.kafka.topic);
@@ -342,8 +346,9 @@ void ReadRoutes(const YAML::Node& node, Loader& loader, const std::vector<Transp
     if (names.size() == 1) {
       routes.push_back({.use = {std::string(names.front())}, .mark = mark});
     } else if (names.size() > 1) {
-      loader.Fail(mark, "routes", "there are several transports; say which to use: `routes: [ { use: [" +
-                                      std::string(names.front()) + "] } ]`");
+      loader.Fail(mark, "routes",
+                  "there are several transports; say which to use: `routes: [ { use: [" + std::string(names.front()) +
+                      "] } ]`");
     }
     return;
   }
@@ -437,8 +442,9 @@ void ReadRoot(Section root, Loader& loader, Config& config) {
   log.ReadChoice<std::string_view>("level", level,
                                    {{"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}});
   config.log.level = level;
-  log.ReadChoice("format", config.log.format,
-                 {{"auto", LogConfig::Format::kAuto}, {"text", LogConfig::Format::kText}, {"json", LogConfig::Format::kJson}});
+  log.ReadChoice(
+      "format", config.log.format,
+      {{"auto", LogConfig::Format::kAuto}, {"text", LogConfig::Format::kText}, {"json", LogConfig::Format::kJson}});
   log.Done();
   root.Done();
 }
@@ -452,7 +458,8 @@ Status Override(YAML::Node root, const std::string& path, const YAML::Node& valu
     const std::string key = path.substr(begin, dot - begin);
     if (key.empty()) return Status::Invalid("--set " + path + ": an empty key");
     if (node.IsDefined() && !node.IsNull() && !node.IsMap()) {
-      return Status::Invalid("--set " + path + ": \"" + path.substr(0, begin == 0 ? 0 : begin - 1) + "\" is no mapping");
+      return Status::Invalid("--set " + path + ": \"" + path.substr(0, begin == 0 ? 0 : begin - 1) +
+                             "\" is no mapping");
     }
     if (dot == std::string::npos) {
       node[key] = value;
@@ -464,11 +471,6 @@ Status Override(YAML::Node root, const std::string& path, const YAML::Node& valu
 }
 
 }  // namespace
-
-std::string SourceMark::ToString() const {
-  if (line == 0) return file;
-  return file + ":" + std::to_string(line) + ":" + std::to_string(column);
-}
 
 std::optional<std::string> ProcessEnvironment(std::string_view name) {
   const char* value = std::getenv(std::string(name).c_str());
@@ -491,7 +493,8 @@ Result<std::string> Substitute(std::string_view text, const std::string& base_di
     }
     const size_t close = text.find('}', i);
     if (text.substr(i, 2) != "${" || close == text.npos) {
-      return Status::Invalid("a \"$\" begins ${NAME}, ${NAME:-default} or ${file:path}; write $$ for the character itself");
+      return Status::Invalid(
+          "a \"$\" begins ${NAME}, ${NAME:-default} or ${file:path}; write $$ for the character itself");
     }
     const std::string_view inside = text.substr(i + 2, close - i - 2);
     i = close + 1;

@@ -16,9 +16,9 @@ namespace postbus {
 using Environment = std::function<std::optional<std::string>(std::string_view name)>;
 std::optional<std::string> ProcessEnvironment(std::string_view name);
 
-// Loads `path`. `overrides` are `key.path=value` (--set), the value read as YAML. On failure the status has one line for
-// each thing wrong, `file:line:column: key.path: sentence`. Relative paths become absolute against the file's directory.
-// Plugins are not loaded: their options stay untyped (host/plugin_options.h).
+// Loads `path`. `overrides` are `key.path=value` (--set), the value read as YAML. On failure the status has one line
+// for each thing wrong, `file:line:column: key.path: sentence`. Relative paths become absolute against the file's
+// directory. Plugins are not loaded: their options stay untyped (host/plugin_options.h).
 Result<Config> LoadConfig(const std::string& path, std::span<const std::string> overrides = {},
                           const Environment& environment = ProcessEnvironment);
 

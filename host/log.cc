@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "event/clock.h"
 #include "event/email_event.h"
 #include "host/redact.h"
 
@@ -23,10 +24,14 @@ LogLevel LevelOf(std::string_view name) {
 
 spdlog::level::level_enum SpdlogLevel(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::err;
 }
@@ -36,8 +41,26 @@ bool WantsJson(LogConfig::Format format) {
   return format == LogConfig::Format::kJson;
 }
 
+constexpr size_t kMaxBatchBytes = 64 * 1024;
+
+std::string_view NameOf(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+  }
+  return "error";
+}
+
 // Entries of one thread never overlap, so a line's buffer is reused.
 thread_local std::string line_buffer;
+thread_local std::string batch_buffer;
+thread_local bool gathers = false;  // a LogBatch lives
 
 }  // namespace
 
@@ -55,8 +78,7 @@ Log::Log(const LogConfig& config)
   const auto make = [&](spdlog::async_overflow_policy policy) {
     auto logger = std::make_shared<spdlog::async_logger>("postbus", sink, impl_->pool, policy);
     logger->set_level(spdlog::level::debug);
-    logger->set_pattern(json_ ? R"({"ts":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})" : "%Y-%m-%dT%H:%M:%S.%eZ %-7l %v",
-                        spdlog::pattern_time_type::utc);
+    logger->set_pattern("%v");  // entries bring their time: it is when they were written, not when they are taken
     return logger;
   };
   impl_->dropping = make(spdlog::async_overflow_policy::overrun_oldest);
@@ -77,25 +99,47 @@ QueueLog Log::Named(std::string component) {
   };
 }
 
-void Log::WriteFormatted(LogLevel level, std::string_view text_or_json) {
+void Log::Post(LogLevel level, std::string_view lines) {
   auto& logger = level >= LogLevel::kWarning ? impl_->waiting : impl_->dropping;
-  logger->log(SpdlogLevel(level), spdlog::string_view_t(text_or_json.data(), text_or_json.size()));
+  logger->log(SpdlogLevel(level), spdlog::string_view_t(lines.data(), lines.size()));
+}
+
+LogBatch::LogBatch(Log& log) : log_(log) { gathers = true; }
+
+LogBatch::~LogBatch() {
+  gathers = false;
+  if (batch_buffer.empty()) return;
+  log_.Post(LogLevel::kInfo, batch_buffer);
+  batch_buffer.clear();
 }
 
 LogLine::LogLine(Log& log, LogLevel level, std::string_view message)
     : log_(log), level_(level), on_(log.Enabled(level)), line_(line_buffer) {
   if (!on_) return;
   line_.clear();
+  const std::string_view name = NameOf(level);
   if (log_.json_) {
-    line_ += "\"msg\":";
+    ((line_ += "{\"ts\":\"") += FormatRfc3339(UnixTimeMs())) += "\",\"level\":\"";
+    (line_ += name) += "\",\"msg\":";
     AppendJsonString(message, line_);
   } else {
-    line_ += message;
+    ((line_ += FormatRfc3339(UnixTimeMs())) += ' ') += name;
+    line_.append(8 - name.size(), ' ') += message;
   }
 }
 
 LogLine::~LogLine() {
-  if (on_) log_.WriteFormatted(level_, line_);
+  if (!on_) return;
+  if (log_.json_) line_ += '}';
+  if (!gathers || level_ >= LogLevel::kWarning) {
+    log_.Post(level_, line_);
+    return;
+  }
+  if (!batch_buffer.empty()) batch_buffer += '\n';
+  batch_buffer += line_;
+  if (batch_buffer.size() < kMaxBatchBytes) return;
+  log_.Post(level_, batch_buffer);
+  batch_buffer.clear();
 }
 
 LogLine& LogLine::Add(std::string_view key, std::string_view value) {

@@ -29,12 +29,27 @@ class Log {
 
  private:
   friend class LogLine;
-  void WriteFormatted(LogLevel level, std::string_view text_or_json);
+  friend class LogBatch;
+  // `lines` are whole, without the last line break.
+  void Post(LogLevel level, std::string_view lines);
 
   struct Impl;
   const LogLevel level_;
   const bool json_;
   const std::unique_ptr<Impl> impl_;
+};
+
+// While it lives, this thread's debug and info entries are gathered and handed over together: a busy thread wakes the
+// log's once a round instead of once an entry. One at a time a thread; the Log outlives it.
+class LogBatch {
+ public:
+  explicit LogBatch(Log& log);
+  ~LogBatch();
+  LogBatch(const LogBatch&) = delete;
+  LogBatch& operator=(const LogBatch&) = delete;
+
+ private:
+  Log& log_;
 };
 
 // One entry with fields, written when it goes out of scope: `sent id=… via=primary` or {"msg":"sent","id":…}.

@@ -62,7 +62,8 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
     {"postbus_queue_completed_total", "counter", "", "Turns that are over."},
     {"postbus_queue_commits_total", "counter", "", "Offset commits or transactions that succeeded."},
     {"postbus_queue_commit_failures_total", "counter", "", "Offset commits or transactions that failed."},
-    {"postbus_queue_offset_maps_ignored_total", "counter", "", "Offset maps found foreign, damaged or implausible (Kafka)."},
+    {"postbus_queue_offset_maps_ignored_total", "counter", "",
+     "Offset maps found foreign, damaged or implausible (Kafka)."},
     {"postbus_queue_rebalances_total", "counter", "", "Rebalances of the consumer group seen (Kafka)."},
     {"postbus_queue_waiting", "gauge", "", "Events that wait for their turn; -1 = not known."},
     {"postbus_queue_delayed", "gauge", "", "Events that wait for their due time; -1 = not known."},
@@ -205,9 +206,7 @@ void Metrics::ObserveQueueAge(double seconds) { impl_->queue_age.Observe(seconds
 void Metrics::ObserveRender(double seconds) { impl_->render.Observe(seconds); }
 void Metrics::ObserveSend(double seconds) { impl_->send.Observe(seconds); }
 
-void Metrics::SetInFlight(size_t shard, double n) {
-  impl_->in_flight.Add({{"shard", std::to_string(shard)}}).Set(n);
-}
+void Metrics::SetInFlight(size_t shard, double n) { impl_->in_flight.Add({{"shard", std::to_string(shard)}}).Set(n); }
 
 void Metrics::CountRequest(std::string_view route, int status) {
   impl_->requests.Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();

@@ -1,5 +1,5 @@
-// host/metrics.h - every metric postbus exports, on prometheus-cpp (core). Names and meanings stand in one table, from which
-// docs/metrics.md is generated.
+// host/metrics.h - every metric postbus exports, on prometheus-cpp (core). Names and meanings stand in one table, from
+// which docs/metrics.md is generated.
 #pragma once
 
 #include <cstdint>
@@ -49,9 +49,9 @@ class Metrics {
   void CountConsumed(Priority priority);
   void CountDeadLetter(std::string_view reason, double n = 1);
   void CountDeferral(std::string_view reason, double n = 1);
-  void ObserveQueueAge(double seconds);      // enqueue to first submit
-  void ObserveRender(double seconds);        // decode to composed
-  void ObserveSend(double seconds);          // submit to completion
+  void ObserveQueueAge(double seconds);  // enqueue to first submit
+  void ObserveRender(double seconds);    // decode to composed
+  void ObserveSend(double seconds);      // submit to completion
   void SetInFlight(size_t shard, double n);
   void CountRequest(std::string_view route, int status);
 

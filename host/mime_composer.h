@@ -1,6 +1,6 @@
-// host/mime_composer.h - writes canonical RFC 5322 mail: CRLF only, lines <= 998 bytes, 7-bit, headers folded at 78 with
-// RFC 2047 encoded-words, multipart/alternative (RFC 2046) with quoted-printable or base64 where needed. The same input
-// gives the same bytes: every copy of a mail is equal.
+// host/mime_composer.h - writes canonical RFC 5322 mail: CRLF only, lines <= 998 bytes, 7-bit, headers folded at 78
+// with RFC 2047 encoded-words, multipart/alternative (RFC 2046) with quoted-printable or base64 where needed. The same
+// input gives the same bytes: every copy of a mail is equal.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct MailContent {
   const Mailbox* from = nullptr;
   std::span<const Mailbox> to;
   std::string_view subject;
-  std::string_view text;        // one of text and html may be empty: then there is one part
+  std::string_view text;  // one of text and html may be empty: then there is one part
   std::string_view html;
   std::string_view message_id;  // with angle brackets
   int64_t date_unix_ms = 0;     // written in UTC

@@ -15,9 +15,9 @@ namespace postbus {
 // Thread-safe after Load. Never unloaded while an instance lives: instances hold a shared_ptr.
 class PluginLibrary {
  public:
-  // Loads the file (RTLD_NOW | RTLD_LOCAL) and checks, in this order: the symbol, magic, ABI version, struct sizes, kind,
-  // names, option table, the kind's table with no function missing. One clear sentence for each thing wrong, beginning
-  // with the path: `/x/acme.so: ABI 2.0, this postbus speaks 0.1; rebuild it against postbus-sdk 0.1`.
+  // Loads the file (RTLD_NOW | RTLD_LOCAL) and checks, in this order: the symbol, magic, ABI version, struct sizes,
+  // kind, names, option table, the kind's table with no function missing. One clear sentence for each thing wrong,
+  // beginning with the path: `/x/acme.so: ABI 2.0, this postbus speaks 0.1; rebuild it against postbus-sdk 0.1`.
   // REQUIRES: `path` is absolute.
   static Result<std::shared_ptr<const PluginLibrary>> Load(const std::filesystem::path& path);
 
@@ -38,8 +38,8 @@ class PluginLibrary {
   std::unique_ptr<Impl> impl_;
 };
 
-// The file of plugin `name`: itself if an absolute path, else the first directory that has `name`.so. The error lists the
-// places tried and the nearest name there. A name with a slash that is no absolute path is refused.
+// The file of plugin `name`: itself if an absolute path, else the first directory that has `name`.so. The error lists
+// the places tried and the nearest name there. A name with a slash that is no absolute path is refused.
 Result<std::filesystem::path> FindPlugin(std::string_view name, std::span<const std::filesystem::path> directories);
 
 }  // namespace postbus

@@ -117,11 +117,6 @@ std::optional<int64_t> NumberOf(const postbus_option& option, std::string_view t
   return number;
 }
 
-std::string At(const SourceMark& mark) {
-  if (mark.line == 0) return mark.file + ": ";
-  return mark.file + ":" + std::to_string(mark.line) + ":" + std::to_string(mark.column) + ": ";
-}
-
 }  // namespace
 
 struct PluginOptions::Impl {
@@ -194,7 +189,8 @@ Result<PluginOptions> PluginOptions::Parse(std::span<const postbus_option* const
       configured[static_cast<size_t>(found - names.begin())] = &given;
       continue;
     }
-    std::string message = At(given.name_mark) + where + "." + Printable(given.name, 64) + ": unknown option of ";
+    std::string message =
+        given.name_mark.ToString() + ": " + where + "." + Printable(given.name, 64) + ": unknown option of ";
     message += plugin_id;
     if (const std::string_view near = NearestName(given.name, names); !near.empty()) {
       message += "; did you mean " + InQuotes(near) + "?";
@@ -215,7 +211,7 @@ Result<PluginOptions> PluginOptions::Parse(std::span<const postbus_option* const
     const bool is_list = option.type == POSTBUS_OPTION_LIST;
     const bool is_required = (option.flags & POSTBUS_OPTION_REQUIRED) != 0;
     const auto refuse = [&](const std::string& problem) {
-      return Status::Invalid(At(given == nullptr ? config.mark : given->value_mark) + where + "." +
+      return Status::Invalid((given == nullptr ? config.mark : given->value_mark).ToString() + ": " + where + "." +
                              std::string(names[i]) + ": " + problem);
     };
     const auto needed = [&] {

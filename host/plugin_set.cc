@@ -45,8 +45,8 @@ Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog lo
 }
 
 Result<std::vector<std::unique_ptr<Transport>>> LoadTransports(const Config& config,
-                                                              const std::function<TransportSink&(size_t)>& sink_of,
-                                                              const QueueLog& log) {
+                                                               const std::function<TransportSink&(size_t)>& sink_of,
+                                                               const QueueLog& log) {
   std::vector<std::unique_ptr<Transport>> transports;
   for (size_t i = 0; i < config.transports.size(); ++i) {
     const TransportConfig& transport = config.transports[i];

@@ -23,7 +23,7 @@ Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog lo
 
 // In the order of config.transports; `sink_of(i)` is what the i-th tells, and must outlive it.
 Result<std::vector<std::unique_ptr<Transport>>> LoadTransports(const Config& config,
-                                                              const std::function<TransportSink&(size_t)>& sink_of,
-                                                              const QueueLog& log);
+                                                               const std::function<TransportSink&(size_t)>& sink_of,
+                                                               const QueueLog& log);
 
 }  // namespace postbus

@@ -1,5 +1,5 @@
-// host/redact.h - takes addresses out of texts that others wrote (servers' replies, validation errors) before they reach
-// a log, a header or a status record. Pure.
+// host/redact.h - takes addresses out of texts that others wrote (servers' replies, validation errors) before they
+// reach a log, a header or a status record. Pure.
 #pragma once
 
 #include <string>

@@ -39,33 +39,48 @@ Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
       return {.action = action, .delay_ms = delay_ms, .costs_attempt = false, .reason = reason};
     }
     case POSTBUS_NOT_SENT:
-      return {.action = Decision::Action::kWait, .delay_ms = Doubling(100, 5'000, facts.waits), .costs_attempt = false,
+      return {.action = Decision::Action::kWait,
+              .delay_ms = Doubling(100, 5'000, facts.waits),
+              .costs_attempt = false,
               .reason = reason};
     case POSTBUS_PROVIDER_FAULT:
       return {.action = Decision::Action::kWait,
               .delay_ms = std::max(std::min(asked_ms, kLongestWaitMs), Doubling(1'000, kLongestWaitMs, facts.waits)),
-              .costs_attempt = false, .reason = reason};
+              .costs_attempt = false,
+              .reason = reason};
     default: {  // TRANSIENT, IN_DOUBT: the server judged this mail
       if (facts.attempts_spent >= facts.max_retries) return DeadLetterFor("attempts_exhausted");
       const size_t step = std::min(static_cast<size_t>(facts.attempts_spent), config.backoff_ms.size() - 1);
-      return {.action = Decision::Action::kDefer, .delay_ms = std::max(config.backoff_ms[step], asked_ms),
-              .costs_attempt = true, .reason = reason};
+      return {.action = Decision::Action::kDefer,
+              .delay_ms = std::max(config.backoff_ms[step], asked_ms),
+              .costs_attempt = true,
+              .reason = reason};
     }
   }
 }
 
 std::string_view OutcomeName(int32_t outcome) {
   switch (outcome) {
-    case POSTBUS_ACCEPTED: return "accepted";
-    case POSTBUS_TRANSIENT: return "transient";
-    case POSTBUS_THROTTLED: return "throttled";
-    case POSTBUS_REJECTED_RECIPIENT: return "rejected_recipient";
-    case POSTBUS_REJECTED_MESSAGE: return "rejected_message";
-    case POSTBUS_UNSUPPORTED: return "unsupported";
-    case POSTBUS_PROVIDER_FAULT: return "provider_fault";
-    case POSTBUS_NOT_SENT: return "not_sent";
-    case POSTBUS_IN_DOUBT: return "in_doubt";
-    default: return "unknown";
+    case POSTBUS_ACCEPTED:
+      return "accepted";
+    case POSTBUS_TRANSIENT:
+      return "transient";
+    case POSTBUS_THROTTLED:
+      return "throttled";
+    case POSTBUS_REJECTED_RECIPIENT:
+      return "rejected_recipient";
+    case POSTBUS_REJECTED_MESSAGE:
+      return "rejected_message";
+    case POSTBUS_UNSUPPORTED:
+      return "unsupported";
+    case POSTBUS_PROVIDER_FAULT:
+      return "provider_fault";
+    case POSTBUS_NOT_SENT:
+      return "not_sent";
+    case POSTBUS_IN_DOUBT:
+      return "in_doubt";
+    default:
+      return "unknown";
   }
 }
 

@@ -26,13 +26,16 @@
 namespace postbus {
 namespace {
 
-constexpr int kIdleWaitMs = 20;          // the longest sleep; wake-ups of partition queues can get lost
-constexpr size_t kAdmitPerRound = 64;    // so that completions are not kept waiting
+constexpr int kNapMs = 1;              // while mails come back: several a wake-up instead of one
+constexpr int64_t kBusyMs = 3;         // how long after the last completion it naps
+constexpr size_t kWakeAt = 32;         // completions that end a nap
+constexpr int kIdleWaitMs = 20;        // the longest sleep; wake-ups of partition queues can get lost
+constexpr size_t kAdmitPerRound = 64;  // so that completions are not kept waiting
 constexpr size_t kSubmitBatch = 64;
-constexpr size_t kReadyAhead = 256;      // composed mails a transport has not taken yet: enough to keep it busy
-constexpr size_t kKeptBufferBytes = 64 * 1024;   // a job gives back what a large mail needed beyond this
-constexpr int64_t kSendWithinMs = 5 * 60'000;    // to the point of no return
-constexpr int64_t kFirstPauseMs = 1'000;         // of a transport that fails for every mail
+constexpr size_t kReadyAhead = 256;             // composed mails a transport has not taken yet: enough to keep it busy
+constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
+constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
+constexpr int64_t kFirstPauseMs = 1'000;        // of a transport that fails for every mail
 constexpr int64_t kLongestPauseMs = 30'000;
 
 using Clock = std::chrono::steady_clock;
@@ -111,8 +114,7 @@ class Shard::Impl {
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
-    return job != nullptr && !job->cancelled.load(std::memory_order_acquire) &&
-           job->queued.permit->Valid(now_boot_ms);
+    return job != nullptr && !job->cancelled.load(std::memory_order_acquire) && job->queued.permit->Valid(now_boot_ms);
   }
 
   void OnComplete(uint64_t token, const postbus_result& result) {
@@ -124,13 +126,13 @@ class Shard::Impl {
       return;
     }
     job->result.Assign(result, static_cast<uint32_t>(job->recipients.size()));
-    bool first = false;
+    bool enough = false;
     {
       const std::lock_guard lock(done_mutex_);
-      first = done_.empty();
       done_.push_back(job->slot);
+      enough = done_.size() == wake_at_;
     }
-    if (first) Wake();
+    if (enough) Wake();
   }
 
   void OnWritable(size_t transport) {
@@ -164,9 +166,9 @@ class Shard::Impl {
     std::string id;
     std::string message_id;
     std::string raw;
-    RenderedMail rendered;                 // kept only for transports that want parts
-    std::vector<uint32_t> indexes;         // of the envelope's recipients, in event.to
-    std::vector<postbus_str> recipients;   // the envelope
+    RenderedMail rendered;                // kept only for transports that want parts
+    std::vector<uint32_t> indexes;        // of the envelope's recipients, in event.to
+    std::vector<postbus_str> recipients;  // the envelope
     std::vector<postbus_mailbox> to;
     postbus_mail mail{};
     postbus_parts parts{};
@@ -213,23 +215,40 @@ class Shard::Impl {
 
   void Run() {
     while (!stopping_.load(std::memory_order_acquire)) {
-      now_boot_ms_ = BootTimeMs();
-      bool worked = TakeCompletions();
-      TakeRevocations();
-      ReleaseWaiting();
-      if (draining_.load(std::memory_order_acquire)) {
-        HandBackAllUnsubmitted();
-      } else {
-        worked |= Admit();
-      }
-      for (Lane& lane : lanes_) worked |= Submit(lane);
-      queue_->Flush();
-      ReportGauges();
-      Sleep(worked ? 0 : UntilNextTimer());
+      if (!Round()) Sleep();
     }
   }
 
-  void Sleep(int timeout_ms) {
+  // True: there is more to do at once.
+  bool Round() {
+    const LogBatch batch(context_.log);
+    now_boot_ms_ = BootTimeMs();
+    TakeCompletions();
+    TakeRevocations();
+    ReleaseWaiting();
+    bool more = false;
+    if (draining_.load(std::memory_order_acquire)) {
+      HandBackAllUnsubmitted();
+    } else {
+      more = Admit();
+    }
+    for (Lane& lane : lanes_) more |= Submit(lane);
+    queue_->Flush();
+    ReportGauges();
+    return more;
+  }
+
+  // Each wake-up costs a switch of threads, more than a mail does. So while mails come back the shard naps for a moment
+  // and takes what has come; transports have enough to go on with. When nothing came for a while the first one wakes
+  // it.
+  void Sleep() {
+    const bool naps = now_boot_ms_ - last_completion_boot_ms_ <= kBusyMs;
+    int timeout_ms = naps ? std::min(kNapMs, UntilNextTimer()) : UntilNextTimer();
+    {
+      const std::lock_guard lock(done_mutex_);
+      wake_at_ = naps ? kWakeAt : 1;
+      if (done_.size() >= wake_at_) timeout_ms = 0;
+    }
     epoll_event event{};
     if (epoll_wait(epoll_fd_, &event, 1, timeout_ms) > 0) {
       uint64_t count = 0;
@@ -255,6 +274,7 @@ class Shard::Impl {
 
   // --- taking events in ---
 
+  // True: it stopped for the others' sake, there may be more.
   bool Admit() {
     size_t admitted = 0;
     while (admitted < kAdmitPerRound && !free_.empty() && ready_count_ < kReadyAhead) {
@@ -266,7 +286,7 @@ class Shard::Impl {
       Begin(job);
       ++admitted;
     }
-    return admitted != 0;
+    return admitted == kAdmitPerRound;
   }
 
   void Begin(Job& job) {
@@ -406,6 +426,7 @@ class Shard::Impl {
     }
   }
 
+  // True: the transport may take more at once.
   bool Submit(Lane& lane) {
     if (writable_[LaneIndex(lane)].exchange(false, std::memory_order_acq_rel)) lane.full = false;
     if (lane.ready.empty() || lane.full) return false;
@@ -445,22 +466,21 @@ class Shard::Impl {
     ready_count_ -= taken;
     lane.full = taken < offer;
     if (taken == 0) lane.probing = false;
-    return taken != 0;
+    return !lane.full && lane.faults == 0 && !lane.ready.empty();
   }
 
   size_t LaneIndex(const Lane& lane) const { return static_cast<size_t>(&lane - lanes_.data()); }
 
   // --- what came back ---
 
-  bool TakeCompletions() {
+  void TakeCompletions() {
     {
       const std::lock_guard lock(done_mutex_);
       done_.swap(taken_);
     }
     for (const uint32_t slot : taken_) Settle(jobs_[slot]);
-    const bool worked = !taken_.empty();
+    if (!taken_.empty()) last_completion_boot_ms_ = now_boot_ms_;
     taken_.clear();
-    return worked;
   }
 
   void Settle(Job& job) {
@@ -556,8 +576,7 @@ class Shard::Impl {
     if (outcome.outcome == POSTBUS_PROVIDER_FAULT) {
       if (lane.faults != 0 && !lane.probing) return;  // one of those that were on their way
       lane.probing = false;
-      lane.paused_until_boot_ms =
-          now_boot_ms_ + std::min(kLongestPauseMs, kFirstPauseMs << std::min(lane.faults, 10));
+      lane.paused_until_boot_ms = now_boot_ms_ + std::min(kLongestPauseMs, kFirstPauseMs << std::min(lane.faults, 10));
       ++lane.faults;
       LogLine(context_.log, LogLevel::kWarning, "transport fails for every mail; waiting, no attempt is spent")
           .Add("via", lane.transport->name())
@@ -592,11 +611,9 @@ class Shard::Impl {
   void AddDeferred(Job& job, RecipientSet who, int64_t due_unix_ms, int attempts, std::string_view reason) {
     copy_.clear();
     PatchCopy(job.queued.value, job.event, attempts, "pending", copy_);
-    queue_->Defer(job.queued.turn, {.recipients = who,
-                                    .due_unix_ms = due_unix_ms,
-                                    .attempt = attempts,
-                                    .outcome_class = reason,
-                                    .value = copy_});
+    queue_->Defer(
+        job.queued.turn,
+        {.recipients = who, .due_unix_ms = due_unix_ms, .attempt = attempts, .outcome_class = reason, .value = copy_});
     context_.metrics.CountDeferral(reason, who.size());
   }
 
@@ -644,7 +661,8 @@ class Shard::Impl {
     if (revoked_.empty()) return;
     for (size_t slot = 0; slot < capacity_; ++slot) {
       Job& job = jobs_[slot];
-      if (job.place == Job::Place::kFree || std::find(revoked_.begin(), revoked_.end(), job.queued.turn) == revoked_.end()) {
+      if (job.place == Job::Place::kFree ||
+          std::find(revoked_.begin(), revoked_.end(), job.queued.turn) == revoked_.end()) {
         continue;
       }
       job.revoked = true;
@@ -714,6 +732,7 @@ class Shard::Impl {
 
   std::mutex done_mutex_;
   std::vector<uint32_t> done_;  // guarded by done_mutex_: slots whose result is there
+  size_t wake_at_ = 1;          // guarded by done_mutex_: how many of them wake the shard
 
   // The shard's thread alone from here.
   ShardQueue* queue_ = nullptr;
@@ -723,6 +742,7 @@ class Shard::Impl {
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
   size_t ready_count_ = 0;
   int64_t now_boot_ms_ = 0;
+  int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   EventDecoder decoder_;
   MimeComposer composer_;

@@ -40,11 +40,11 @@ class Transport {
   bool wants_parts() const;
   bool test_only() const;
 
-  Status Probe(int64_t deadline_boot_ms);                                  // [control]
-  uint32_t Submit(std::span<const postbus_mail* const> mails);             // [any]; how many were taken
-  void Cancel(std::span<const uint64_t> tokens);                           // [any]
-  void Quiesce(int64_t deadline_boot_ms);                                  // [control]
-  uint32_t outstanding() const;                                            // [any]
+  Status Probe(int64_t deadline_boot_ms);                       // [control]
+  uint32_t Submit(std::span<const postbus_mail* const> mails);  // [any]; how many were taken
+  void Cancel(std::span<const uint64_t> tokens);                // [any]
+  void Quiesce(int64_t deadline_boot_ms);                       // [control]
+  uint32_t outstanding() const;                                 // [any]
 
  private:
   Transport();

@@ -88,8 +88,8 @@ Result<std::unique_ptr<Worker>> Worker::Start(const Config& config, Queue& queue
     impl.shards.push_back(std::make_unique<Shard>(i, context));
   }
   for (size_t i = 0; i < config.transports.size(); ++i) impl.ports.push_back(std::make_unique<Port>(i, impl.shards));
-  auto transports = LoadTransports(config, [&](size_t i) -> TransportSink& { return *impl.ports[i]; },
-                                   log.Named("transport"));
+  auto transports = LoadTransports(
+      config, [&](size_t i) -> TransportSink& { return *impl.ports[i]; }, log.Named("transport"));
   if (!transports.ok()) return transports.TakeStatus();
   impl.transports = std::move(*transports);
 

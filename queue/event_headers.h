@@ -1,5 +1,5 @@
-// queue/event_headers.h - what the queue keeps of an event beside its value: record headers in Kafka, a column in SQLite.
-// A format that crosses records and versions; `postbus-fmt` is its version. Value types and pure functions.
+// queue/event_headers.h - what the queue keeps of an event beside its value: record headers in Kafka, a column in
+// SQLite. A format that crosses records and versions; `postbus-fmt` is its version. Value types and pure functions.
 #pragma once
 
 #include <bit>
@@ -40,16 +40,16 @@ struct EventHeaders {
   static constexpr int kFormat = 1;
   static constexpr size_t kMaxValueBytes = 512;  // of each header; longer text is cut at a UTF-8 boundary
 
-  int format = kFormat;               // postbus-fmt; a record without headers counts as the current format
-  std::string id;                     // postbus-id; empty: a foreign record, the id is in its value or derived
-  int attempt = 0;                    // postbus-attempt: attempts already spent
-  int64_t due_unix_ms = 0;            // postbus-due: not before; 0 = at once
-  int64_t accepted_at_unix_ms = 0;    // postbus-accepted-at; 0: the record's timestamp
-  RecipientSet recipients;            // postbus-rcpt: indexes still due, "0,2"; absent and empty = all
-  Origin origin;                      // postbus-origin: "topic/partition/offset"; offset -1 = this record is the origin
-  std::string outcome_class;          // postbus-class: why it was deferred or dead-lettered, e.g. "transient"
-  int replay = 0;                     // postbus-replay: how often it came back from the dead letters
-  std::string traceparent;            // W3C trace context, passed on
+  int format = kFormat;             // postbus-fmt; a record without headers counts as the current format
+  std::string id;                   // postbus-id; empty: a foreign record, the id is in its value or derived
+  int attempt = 0;                  // postbus-attempt: attempts already spent
+  int64_t due_unix_ms = 0;          // postbus-due: not before; 0 = at once
+  int64_t accepted_at_unix_ms = 0;  // postbus-accepted-at; 0: the record's timestamp
+  RecipientSet recipients;          // postbus-rcpt: indexes still due, "0,2"; absent and empty = all
+  Origin origin;                    // postbus-origin: "topic/partition/offset"; offset -1 = this record is the origin
+  std::string outcome_class;        // postbus-class: why it was deferred or dead-lettered, e.g. "transient"
+  int replay = 0;                   // postbus-replay: how often it came back from the dead letters
+  std::string traceparent;          // W3C trace context, passed on
 };
 
 using HeaderList = std::vector<std::pair<std::string, std::string>>;

@@ -3,8 +3,9 @@
 //
 // An event is *accepted* when Publish's callback gets success: from then on it stays in the queue until its turn was
 // completed. A *turn* is one visit of an event at a host: Next begins it, Complete ends it. In between the host may add
-// copies to it: deferred ones (the event comes again later) and dead letters. Copies are durable before the turn is over;
-// a turn that never ends (crash, revocation) begins again here or on another host. At least once, order not promised.
+// copies to it: deferred ones (the event comes again later) and dead letters. Copies are durable before the turn is
+// over; a turn that never ends (crash, revocation) begins again here or on another host. At least once, order not
+// promised.
 #pragma once
 
 #include <atomic>
@@ -25,8 +26,8 @@
 namespace postbus {
 
 // Whether mails of a turn may still pass their point of no return: while BootTimeMs() is before the deadline. The queue
-// moves the deadline on as long as all is well (partition ours, control thread alive, commits answered) and to 0 when not.
-// Read from any thread, wait-free.
+// moves the deadline on as long as all is well (partition ours, control thread alive, commits answered) and to 0 when
+// not. Read from any thread, wait-free.
 class SendPermit {
  public:
   bool Valid(int64_t now_boot_ms) const { return now_boot_ms < deadline_.load(std::memory_order_acquire); }
@@ -44,17 +45,17 @@ using TurnId = uint64_t;
 struct QueuedEvent {
   TurnId turn = 0;
   Priority priority = Priority::kNormal;
-  std::string value;    // JSON as it was published; not looked at by the queue
-  EventHeaders headers; // origin is always filled, accepted_at too
+  std::string value;                   // JSON as it was published; not looked at by the queue
+  EventHeaders headers;                // origin is always filled, accepted_at too
   const SendPermit* permit = nullptr;  // valid until the turn has ended
 };
 
 struct DeferredCopy {
-  RecipientSet recipients;      // the copy's
+  RecipientSet recipients;  // the copy's
   int64_t due_unix_ms = 0;
-  int attempt = 0;              // attempts spent so far
+  int attempt = 0;  // attempts spent so far
   std::string_view outcome_class;
-  std::string_view value;       // the copy's value, already patched
+  std::string_view value;  // the copy's value, already patched
 };
 
 struct DeadLetterCopy {
@@ -98,20 +99,20 @@ class ShardQueue {
 
 // Counters since start and gauges; for metrics. Not every field means something on both backends.
 struct QueueStats {
-  uint64_t published = 0;           // accepted by the queue
+  uint64_t published = 0;  // accepted by the queue
   uint64_t publish_failures = 0;
-  uint64_t consumed = 0;            // turns begun
-  uint64_t completed = 0;           // turns over
-  uint64_t deferred = 0;            // copies, durable
-  uint64_t dead_lettered = 0;       // copies, durable
-  uint64_t commits = 0;             // offset commits answered well, or transactions
+  uint64_t consumed = 0;       // turns begun
+  uint64_t completed = 0;      // turns over
+  uint64_t deferred = 0;       // copies, durable
+  uint64_t dead_lettered = 0;  // copies, durable
+  uint64_t commits = 0;        // offset commits answered well, or transactions
   uint64_t commit_failures = 0;
-  uint64_t offset_maps_ignored = 0; // Kafka
-  uint64_t rebalances = 0;          // Kafka
-  int64_t waiting = 0;              // true backlog: neither done nor in a turn; -1 = not known
-  int64_t delayed = 0;              // waiting for their due time; -1 = not known
-  int64_t assigned_partitions = 0;  // Kafka
-  int64_t stopped_partitions = 0;   // Kafka: with an alarm, e.g. an unknown postbus-fmt
+  uint64_t offset_maps_ignored = 0;  // Kafka
+  uint64_t rebalances = 0;           // Kafka
+  int64_t waiting = 0;               // true backlog: neither done nor in a turn; -1 = not known
+  int64_t delayed = 0;               // waiting for their due time; -1 = not known
+  int64_t assigned_partitions = 0;   // Kafka
+  int64_t stopped_partitions = 0;    // Kafka: with an alarm, e.g. an unknown postbus-fmt
 };
 
 // What the queue wants to tell: one line each, no address, no secret. Called from any thread.

@@ -28,7 +28,7 @@ struct QueueConfig {
   Type type = Type::kKafka;
   KafkaConfig kafka;
   SqliteConfig sqlite;
-  std::string state_dir = "var";   // group.instance.id under a lock (Kafka)
+  std::string state_dir = "var";  // group.instance.id under a lock (Kafka)
   size_t max_event_bytes = 900 * 1024;
 };
 

@@ -1,5 +1,5 @@
-// queue/status_record.h - one change in the life of an event: the record of `<prefix>-status`, the row of SQLite's status
-// table. Carries no address. Value type and pure functions.
+// queue/status_record.h - one change in the life of an event: the record of `<prefix>-status`, the row of SQLite's
+// status table. Carries no address. Value type and pure functions.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,14 @@ struct StatusRecord {
   Change change = Change::kQueued;
   RecipientSet recipients;
   int64_t at_unix_ms = 0;
-  int attempt = 0;             // the attempt this is about, 1 = first; 0 = none was made
+  int attempt = 0;  // the attempt this is about, 1 = first; 0 = none was made
   int replay = 0;
-  int64_t due_unix_ms = 0;     // deferred: until when
-  std::string transport;       // its name in the configuration; empty = none
-  std::string outcome;         // "accepted", "transient", "invalid_event", ...
-  int code = 0;                // SMTP or HTTP
-  std::string enhanced;        // "4.2.1"
-  std::string text;            // reason or server's words, addresses removed, <= 512 bytes
+  int64_t due_unix_ms = 0;  // deferred: until when
+  std::string transport;    // its name in the configuration; empty = none
+  std::string outcome;      // "accepted", "transient", "invalid_event", ...
+  int code = 0;             // SMTP or HTTP
+  std::string enhanced;     // "4.2.1"
+  std::string text;         // reason or server's words, addresses removed, <= 512 bytes
   std::string provider_id;
 };
 

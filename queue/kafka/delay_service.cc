@@ -20,7 +20,7 @@ GroupConsumer::Options ConsumerOptions(const KafkaConfig& config, const TopicNam
           .instance_id = instance_id,
           .topics = {names.delays.begin(), names.delays.end()},
           .drained_topic = names.cancellations,
-          .fetch_kib = 32,
+          .fetch = {.kib = 32, .wait_ms = 200},
           .wake_fd_of = nullptr};
 }
 
@@ -63,7 +63,7 @@ int DelayService::OnTick() {
       if (!lane.head) break;
       const bool in_any_order = lane.step == 0;
       if (!in_any_order && lane.head->wake_unix_ms > now) break;
-      more = i + 1 == kMaxAtOnce;
+      more = more || i + 1 == kMaxAtOnce;
       Parked parked = std::move(*lane.head);
       lane.head.reset();
       if (parked.wake_unix_ms > now) {
@@ -162,8 +162,8 @@ RecordProducer::After DelayService::OnAnswer(const std::shared_ptr<Departure>& d
   const bool too_large = !status.ok() && status.kind() == ErrorKind::kInvalid && kind != CopyKind::kPointer;
   if (!status.ok() && !too_large) {
     if (!std::exchange(departure->alarmed, true)) {
-      log_(LogLevel::kError, departure->partition->name + ": a deferred event cannot be moved, tried again: " +
-                                 std::string(status.message()));
+      log_(LogLevel::kError, departure->partition->name +
+                                 ": a deferred event cannot be moved, tried again: " + std::string(status.message()));
     }
     return RecordProducer::After::kAgain;
   }

@@ -1,13 +1,14 @@
-// queue/kafka/delay_service.h - brings deferred events back when they are due. Never early; late by a second at most while
-// it keeps up.
+// queue/kafka/delay_service.h - brings deferred events back when they are due. Never early; late by a second at most
+// while it keeps up.
 //
 // A client of its own in the group `<group>-delay`, so that parked mail is neither lag of the queue nor memory of its
-// fetches. In a delay topic all records wait the same step, so the head of a partition is the next to go: at its due time
-// back to the topic of its priority, or, when more than 5 s are still to wait, to the largest delay topic that fits. The
-// last 5 s wait in memory, as does everything in the 5s topic, whose records have due times in any order.
+// fetches. In a delay topic all records wait the same step, so the head of a partition is the next to go: at its due
+// time back to the topic of its priority, or, when more than 5 s are still to wait, to the largest delay topic that
+// fits. The last 5 s wait in memory, as does everything in the 5s topic, whose records have due times in any order.
 //
-// A record is done here when its next copy is stored; partitions, maps and commits are those of the queue. Control thread
-// of its GroupConsumer, delivery reports on the producer's thread; the other functions are called by its owner's thread.
+// A record is done here when its next copy is stored; partitions, maps and commits are those of the queue. Control
+// thread of its GroupConsumer, delivery reports on the producer's thread; the other functions are called by its owner's
+// thread.
 #pragma once
 
 #include <atomic>

@@ -15,7 +15,7 @@ namespace {
 constexpr int kRequestMs = 5'000;
 constexpr int64_t kStartMs = 30'000;  // a new cluster makes its offsets topic first
 constexpr int64_t kRevokeMs = 5'000;
-constexpr int64_t kFirstCommitMs = 2'000;  // afterwards it is tried with the others
+constexpr int64_t kFirstCommitMs = 2'000;  // afterwards it is tried again, and permits wait
 constexpr int64_t kCommitIntervalMs = 50;
 constexpr int64_t kCommitAgainMs = 200;
 constexpr int64_t kCommitPatienceMs = 10'000;
@@ -57,7 +57,7 @@ GroupConsumer::~GroupConsumer() {
 }
 
 Status GroupConsumer::Start() {
-  const Properties ours = ConsumerProperties(options_.group_id, options_.instance_id, options_.fetch_kib);
+  const Properties ours = ConsumerProperties(options_.group_id, options_.instance_id, options_.fetch);
   Result<ConfPtr> conf = MakeConf(options_.config, ours, &context_);
   if (!conf.ok()) return conf.TakeStatus();
   rd_kafka_conf_set_rebalance_cb(conf->get(), OnRebalance);
@@ -198,11 +198,7 @@ Result<std::vector<GroupConsumer::StartingPoint>> GroupConsumer::FindStarts(
     const std::string_view text(static_cast<const char*>(stored.metadata), stored.metadata_size);
     DecodedOffsetMap decoded = DecodeOffsetMap(text, stored.offset, log);
     start.map = std::move(decoded.map);
-    if (decoded.verdict != MapVerdict::kEmpty && decoded.verdict != MapVerdict::kUsed) {
-      Count(counters_.offset_maps_ignored);
-      log_(LogLevel::kWarning, NameOf(start.topic, start.partition) + ": the offset map of the last commit is ignored (" +
-                                   std::string(MapVerdictName(decoded.verdict)) + "); some mails may be sent again");
-    }
+    start.verdict = decoded.verdict;
     if (stored.offset >= log.start && stored.offset <= log.end) continue;
     if (!options_.config.from.empty()) {
       ChooseWithoutCommit(log, start);
@@ -237,7 +233,6 @@ void GroupConsumer::ChooseWithoutCommit(LogRange log, StartingPoint& start) {
                     std::to_string(log.start) + "); say where to begin with --from earliest|latest|TIME";
   }
   start.map = OffsetMap::StartingAt(offset);
-  start.committed = false;  // there is none that counts: one is made now
 }
 
 void GroupConsumer::OnRebalance(rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka_topic_partition_list_t* partitions,
@@ -275,6 +270,12 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
       log_(LogLevel::kError, NameOf(start.topic, start.partition) + " is stopped: " + start.refusal);
       continue;
     }
+    if (start.verdict != MapVerdict::kEmpty && start.verdict != MapVerdict::kUsed) {
+      Count(counters_.offset_maps_ignored);
+      log_(LogLevel::kWarning, NameOf(start.topic, start.partition) +
+                                   ": the offset map of the last commit is ignored (" +
+                                   std::string(MapVerdictName(start.verdict)) + "); some mails may be sent again");
+    }
     QueuePtr fetch_queue(rd_kafka_queue_get_partition(client_, start.topic.c_str(), start.partition));
     rd_kafka_queue_forward(fetch_queue.get(), nullptr);  // before the fetch begins; it sticks to the partition
     const int wake_fd = options_.wake_fd_of ? options_.wake_fd_of(start.partition) : -1;
@@ -283,8 +284,7 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
       rd_kafka_queue_io_event_enable(fetch_queue.get(), wake_fd, &one, sizeof one);
     }
     rd_kafka_topic_partition_list_add(assignment.get(), start.topic.c_str(), start.partition)->offset = start.map.base;
-    assigned_.push_back(std::make_shared<Partition>(start.topic, start.partition, start.map, !start.committed,
-                                                    std::move(fetch_queue)));
+    assigned_.push_back(std::make_shared<Partition>(start.topic, start.partition, start.map, std::move(fetch_queue)));
   }
   if (!assigned_.empty()) {
     for (const auto& [topic, partition] : drained_) {
@@ -293,11 +293,15 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
   }
   assigned_count_ = static_cast<int64_t>(assigned_.size());
   stopped_count_ = refused_;
-  log_(LogLevel::kInfo, "group " + options_.group_id + ": " + std::to_string(assigned_.size()) + " partitions assigned");
-  // Where the group had no offset it gets one before any record is read: from then on a missing offset is a lost one.
-  CommitAll(BootTimeMs() + kFirstCommitMs);
-  last_poll_ = last_loop_ = BootTimeMs();  // the broker has just spoken to us
-  ExtendPermits(last_poll_);
+  log_(LogLevel::kInfo,
+       "group " + options_.group_id + ": " + std::to_string(assigned_.size()) + " partitions assigned");
+  // What was found is committed again before any record is read. The broker takes that only from a member of the
+  // current generation; and where the group had no offset it has one from now on, so that a missing one is a lost one.
+  const int64_t asked = BootTimeMs();
+  for (const PartitionPtr& partition : assigned_) partition->AskByCommit();
+  CommitAll(asked + kFirstCommitMs);
+  last_poll_ = last_loop_ = asked;
+  ExtendPermits(asked);
   owner_.OnAssigned(assigned_);
   const rd_kafka_resp_err_t error = rd_kafka_assign(client_, assignment.get());
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -317,7 +321,8 @@ void GroupConsumer::Revoke(bool lost) {
     const auto waits = [&] {
       return BootTimeMs() < deadline && rd_kafka_assignment_lost(client_) == 0 &&
              (stop_deadline_ == 0 || BootTimeMs() < stop_deadline_) &&
-             std::any_of(assigned_.begin(), assigned_.end(), [](const PartitionPtr& each) { return each->turns() > 0; });
+             std::any_of(assigned_.begin(), assigned_.end(),
+                         [](const PartitionPtr& each) { return each->turns() > 0; });
     };
     while (waits()) {
       owner_.OnTick();

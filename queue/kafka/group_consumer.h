@@ -60,7 +60,7 @@ class GroupConsumer {
     // All of its partitions are fetched and dropped at once. Without one partition that is always hungry, librdkafka
     // 2.0.2 sleeps for up to a second when all fetch queues of a broker are full.
     std::string drained_topic;
-    int fetch_kib = 256;  // of each fetch and each partition's queue
+    FetchSettings fetch;
     // Makes the fetch queue write to this eventfd when it gets its first record; -1 = none. Of a partition number.
     std::function<int(int32_t)> wake_fd_of;
   };
@@ -92,6 +92,7 @@ class GroupConsumer {
     std::string topic;
     int32_t partition = 0;
     OffsetMap map;
+    MapVerdict verdict = MapVerdict::kEmpty;
     bool committed = false;
     std::string refusal;  // not empty: it must not start, since records would be skipped or repeated
   };
@@ -137,14 +138,14 @@ class GroupConsumer {
   std::vector<TopicPartition> drained_;
   std::set<std::string> topics_with_commits_;
   PartitionList assigned_;
-  int64_t refused_ = 0;  // assigned to us and not begun, with an alarm
+  int64_t refused_ = 0;                                          // assigned to us and not begun, with an alarm
   std::vector<std::pair<PartitionPtr, Snapshot>> under_commit_;  // empty: none on its way
-  int64_t commit_at_ = 0;              // not before
-  int64_t commit_wanted_since_ = 0;    // 0: nothing to commit
+  int64_t commit_at_ = 0;                                        // not before
+  int64_t commit_wanted_since_ = 0;                              // 0: nothing to commit
   int64_t last_commit_answer_ = 0;
   int64_t last_loop_ = 0;
   int64_t gauges_at_ = 0;
-  bool commit_fenced_ = false;         // the broker no longer takes this member's commits
+  bool commit_fenced_ = false;  // the broker no longer takes this member's commits
   bool closing_ = false;
 
   std::atomic<int64_t> last_poll_{0};

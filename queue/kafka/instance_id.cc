@@ -69,8 +69,7 @@ Result<InstanceId> InstanceId::Acquire(const std::string& state_dir) {
   return Status::Conflict("all " + std::to_string(kMaxSlots) + " instances of " + state_dir + " are in use");
 }
 
-InstanceId::InstanceId(InstanceId&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), id_(std::move(other.id_)) {}
+InstanceId::InstanceId(InstanceId&& other) noexcept : fd_(std::exchange(other.fd_, -1)), id_(std::move(other.id_)) {}
 
 InstanceId::~InstanceId() {
   if (fd_ >= 0) close(fd_);

@@ -1,6 +1,6 @@
-// queue/kafka/instance_id.h - the `group.instance.id` of this host, kept in its state directory: after a restart, also a
-// kill -9, the broker knows the member again and hands it its partitions at once, where a new member would wait for the
-// dead one's session to end.
+// queue/kafka/instance_id.h - the `group.instance.id` of this host, kept in its state directory: after a restart, also
+// a kill -9, the broker knows the member again and hands it its partitions at once, where a new member would wait for
+// the dead one's session to end.
 //
 // Hosts that share a state directory hold one slot each: instance-0, instance-1, … A slot is a file with the id,
 // locked (flock) as long as its InstanceId lives; the lock ends with the process.

@@ -55,8 +55,7 @@ void ToQueueLog(const rd_kafka_t* client, int level, const char* facility, const
   // ignore what is passed on for producers, and the reverse.
   const bool warns = level <= 4 && facility != std::string_view("CONFWARN");
   const auto* context = static_cast<const ClientContext*>(rd_kafka_opaque(client));
-  (*context->log)(warns ? LogLevel::kWarning : LogLevel::kDebug,
-                  std::string("librdkafka ") + facility + ": " + text);
+  (*context->log)(warns ? LogLevel::kWarning : LogLevel::kDebug, std::string("librdkafka ") + facility + ": " + text);
 }
 
 }  // namespace
@@ -71,7 +70,7 @@ Status CheckPassedOn(const KafkaConfig& config) {
   return {};
 }
 
-Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, int fetch_kib) {
+Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, FetchSettings fetch) {
   return {
       {"group.id", group_id},
       {"group.instance.id", instance_id},
@@ -85,9 +84,9 @@ Properties ConsumerProperties(const std::string& group_id, const std::string& in
       {"check.crcs", "true"},
       {"allow.auto.create.topics", "false"},
       {"socket.timeout.ms", "10000"},  // a commit without an answer is given up when the session would be over, too
-      {"fetch.wait.max.ms", "20"},
-      {"fetch.message.max.bytes", std::to_string(fetch_kib * 1024)},
-      {"queued.max.messages.kbytes", std::to_string(fetch_kib)},
+      {"fetch.wait.max.ms", std::to_string(fetch.wait_ms)},
+      {"fetch.message.max.bytes", std::to_string(fetch.kib * 1024)},
+      {"queued.max.messages.kbytes", std::to_string(fetch.kib)},
       {"socket.nagle.disable", "true"},
   };
 }

@@ -24,8 +24,11 @@ inline constexpr int kMaxRecordBytes = 2 * 1024 * 1024;
 // Refuses, by name, what would break the guarantee; the sentence says why.
 Status CheckPassedOn(const KafkaConfig& config);
 
-// `fetch_kib`: of each fetch and each partition's queue.
-Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, int fetch_kib);
+struct FetchSettings {
+  int kib = 256;     // of each fetch and each partition's queue
+  int wait_ms = 20;  // a fetch that finds nothing is answered then; also how long full queues may stall a broker's thread
+};
+Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, FetchSettings fetch);
 
 enum class ProducerKind {
   kPublish,  // answers within 120 s, so that whoever waits for a 202 learns that there is none

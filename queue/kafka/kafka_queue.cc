@@ -121,6 +121,7 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
           .instance_id = instance_->id(),
           .topics = {names_.events.begin(), names_.events.end()},
           .drained_topic = names_.cancellations,
+          .fetch = {},
           .wake_fd_of = [this](int32_t partition) { return ShardOf(partition).wake_fd(); },
       },
       owner, counters_, log_);

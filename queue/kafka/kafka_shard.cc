@@ -132,7 +132,8 @@ bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr
     return false;
   }
   if (admission == Admission::kClaimed) {
-    SettleUnseen(id, turn, "in_doubt", "handed to a transport before a restart; whether it was sent is not known", value);
+    SettleUnseen(id, turn, "in_doubt", "handed to a transport before a restart; whether it was sent is not known",
+                 value);
     return false;
   }
   Fill(message, turn.source, priority, out);
@@ -313,8 +314,9 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
         report.held = turn.partition;
         report.held->Hold();
       }
-      shared_.log(LogLevel::kError, turn.partition->name + (holds ? " stands still: a dead letter cannot be written: "
-                                                                  : ": a copy cannot be written, tried again: ") +
+      shared_.log(LogLevel::kError, turn.partition->name +
+                                        (holds ? " stands still: a dead letter cannot be written: "
+                                               : ": a copy cannot be written, tried again: ") +
                                         std::string(status.message()));
     }
     return RecordProducer::After::kAgain;

@@ -1,13 +1,14 @@
-// queue/kafka/kafka_shard.h - one shard's face of the queue: takes records from its partitions by weight, keeps the turns
-// under way, and ends them when their copies are stored.
+// queue/kafka/kafka_shard.h - one shard's face of the queue: takes records from its partitions by weight, keeps the
+// turns under way, and ends them when their copies are stored.
 //
-// ShardQueue's functions: the shard's thread. Add, Revoke, Remove: the control thread. Delivery reports of copies come on
-// the producers' threads. Outlives the producers and the GroupConsumer.
+// ShardQueue's functions: the shard's thread. Add, Revoke, Remove: the control thread. Delivery reports of copies come
+// on the producers' threads. Outlives the producers and the GroupConsumer.
 //
-// A turn outlives the assignment of its partition. When the partition comes back here first, the record is fetched again
-// while its old turn may still be running, past its point of no return even. It is not begun a second time: the old turn
-// moves over to the new assignment, and its end settles the record there. Should it be abandoned instead, the record is
-// yielded from what was fetched. Where the partition went to another host, the end of the turn changes nothing.
+// A turn outlives the assignment of its partition. When the partition comes back here first, the record is fetched
+// again while its old turn may still be running, past its point of no return even. It is not begun a second time: the
+// old turn moves over to the new assignment, and its end settles the record there. Should it be abandoned instead, the
+// record is yielded from what was fetched. Where the partition went to another host, the end of the turn changes
+// nothing.
 #pragma once
 
 #include <array>

@@ -37,7 +37,8 @@ Record EventRecord(const TopicNames& names, const NewEvent& event);
 // Key: the email id, or the source's key where only the value knows the id.
 Record DeferredRecord(const TopicNames& names, const Source& source, const DeferredCopy& copy, int64_t now_unix_ms);
 
-// Key and value of the source. `__dlq.errors.*` (KIP-1191) name the record that was read last, postbus-origin the first.
+// Key and value of the source. `__dlq.errors.*` (KIP-1191) name the record that was read last, postbus-origin the
+// first.
 Record DeadLetterRecord(const TopicNames& names, const std::string& group, const Source& source,
                         const DeadLetterCopy& copy);
 
@@ -55,9 +56,9 @@ struct Smaller {
   Record record;
   CopyKind kind;
 };
-// In place of an event or a deferred copy a dead letter of class too_large. In place of a dead letter a *pointer record*:
-// the same without the value, and with the header postbus-pointer, topic/partition/offset of the record that has it for as
-// long as that topic keeps it. Nothing in place of the others.
+// In place of an event or a deferred copy a dead letter of class too_large. In place of a dead letter a *pointer
+// record*: the same without the value, and with the header postbus-pointer, topic/partition/offset of the record that
+// has it for as long as that topic keeps it. Nothing in place of the others.
 std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& group, const Source& source,
                                    CopyKind kind, Record too_large);
 

@@ -4,14 +4,12 @@
 
 namespace postbus::kafka {
 
-Partition::Partition(std::string topic_name, int32_t partition_number, const OffsetMap& start, bool commit_start,
-                     QueuePtr fetch_queue)
+Partition::Partition(std::string topic_name, int32_t partition_number, const OffsetMap& start, QueuePtr fetch_queue)
     : topic(std::move(topic_name)),
       number(partition_number),
       name(topic + " [" + std::to_string(number) + "]"),
       tracker_(start),
-      fetch_queue_(std::move(fetch_queue)),
-      commit_start_(commit_start) {}
+      fetch_queue_(std::move(fetch_queue)) {}
 
 MessagePtr Partition::Take(Admission& admission) {
   std::lock_guard lock(mutex_);
@@ -98,7 +96,7 @@ bool Partition::revoking() const {
 
 std::optional<Snapshot> Partition::TakeSnapshot() {
   std::lock_guard lock(mutex_);
-  if (state_ == State::kClosed || (!tracker_.dirty() && !commit_start_ && question_ == Question::kNone)) {
+  if (state_ == State::kClosed || (!tracker_.dirty() && question_ == Question::kNone)) {
     return std::nullopt;
   }
   if (question_ == Question::kOpen) question_ = Question::kAsked;
@@ -108,7 +106,6 @@ std::optional<Snapshot> Partition::TakeSnapshot() {
 void Partition::Committed(const Snapshot& snapshot) {
   std::lock_guard lock(mutex_);
   tracker_.Committed(snapshot);
-  commit_start_ = false;
   if (question_ == Question::kAsked) question_ = Question::kNone;
 }
 

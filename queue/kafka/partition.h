@@ -22,9 +22,8 @@ namespace postbus::kafka {
 
 class Partition {
  public:
-  // `fetch_queue` is not forwarded. `commit_start`: the group has no offset here yet, so one is committed before any
-  // record is done: afterwards a missing offset always means that offsets were lost.
-  Partition(std::string topic, int32_t number, const OffsetMap& start, bool commit_start, QueuePtr fetch_queue);
+  // `fetch_queue` is not forwarded.
+  Partition(std::string topic, int32_t number, const OffsetMap& start, QueuePtr fetch_queue);
 
   const std::string topic;
   const int32_t number;
@@ -63,7 +62,8 @@ class Partition {
   // What a commit should say, if it would say something new.
   std::optional<Snapshot> TakeSnapshot();
   void Committed(const Snapshot& snapshot);
-  // Whether the partition is still ours is to be asked by a commit made from now on, even if there is nothing new to say.
+  // Whether the partition is still ours is to be asked by a commit made from now on, even if there is nothing new to
+  // say.
   void AskByCommit();
   bool asking() const;  // until that commit was taken
   // The broker refused the map's size: the next snapshots carry only the base.
@@ -89,7 +89,6 @@ class Partition {
   bool stopped_for_good_ = false;
   int holds_ = 0;
   bool window_closed_ = false;  // the reader found it so
-  bool commit_start_;
   enum class Question { kNone, kOpen, kAsked } question_ = Question::kNone;
   bool without_map_ = false;
   std::optional<std::string> alarm_;

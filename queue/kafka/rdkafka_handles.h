@@ -1,5 +1,5 @@
-// queue/kafka/rdkafka_handles.h - librdkafka's objects with an owner: each handle ends its object as the library wants it.
-// Only for queue/kafka/ and its tests.
+// queue/kafka/rdkafka_handles.h - librdkafka's objects with an owner: each handle ends its object as the library wants
+// it. Only for queue/kafka/ and its tests.
 #pragma once
 
 #include <librdkafka/rdkafka.h>

@@ -155,8 +155,7 @@ void RecordProducer::OnDeliveryReport(rd_kafka_t* client, const rd_kafka_message
   self->Answer(std::move(pending), status, [message] { return CopyOf(*message); });
 }
 
-void RecordProducer::Answer(std::unique_ptr<Pending> pending, const Status& status,
-                            const RecordBack& record) {
+void RecordProducer::Answer(std::unique_ptr<Pending> pending, const Status& status, const RecordBack& record) {
   if (status.ok()) brokers_down_ = false;
   if (pending->on_delivery(status, record) == After::kAgain && !stopping_) {
     pending->maybe_stored = pending->maybe_stored || (!status.ok() && status.kind() == ErrorKind::kUncertain);

@@ -1,6 +1,6 @@
 // queue/kafka/record_producer.h - an idempotent producer that tells of each record what became of it, and that outlives
-// its librdkafka client: after a fatal error (2.0.2 raises one for a lost connection, librdkafka#4438) a new client takes
-// over all records but those that are known to be stored.
+// its librdkafka client: after a fatal error (2.0.2 raises one for a lost connection, librdkafka#4438) a new client
+// takes over all records but those that are known to be stored.
 //
 // Thread-safe; one thread of its own calls the callbacks. The owner of what callbacks use must outlive it.
 #pragma once
@@ -40,12 +40,12 @@ class RecordProducer {
  public:
   enum class After { kDone, kAgain };  // kAgain: write the same record once more in a second
 
-  // Success: stored on all in-sync replicas. kInvalid: the topic does not take a record of this size. kUncertain: may or
-  // may not be stored. kUnavailable: is not. `record()` gives the record back.
+  // Success: stored on all in-sync replicas. kInvalid: the topic does not take a record of this size. kUncertain: may
+  // or may not be stored. kUnavailable: is not. `record()` gives the record back.
   using OnDelivery = std::function<After(const Status&, const RecordBack& record)>;
 
-  // `topics`: what it will write to. librdkafka 2.0.2 lets the first record to a topic wait for up to a second, unless it
-  // was asked about that topic before.
+  // `topics`: what it will write to. librdkafka 2.0.2 lets the first record to a topic wait for up to a second, unless
+  // it was asked about that topic before.
   static Result<std::unique_ptr<RecordProducer>> Open(const KafkaConfig& config, ProducerKind kind,
                                                       std::vector<std::string> topics, QueueLog log);
   ~RecordProducer();

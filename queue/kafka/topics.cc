@@ -198,8 +198,8 @@ Status CreateTopics(const KafkaConfig& config, const std::vector<TopicSpec>& top
   }
   if (missing.empty()) return {};
 
-  const std::string remedy = "the topics " + Quoted(names) +
-                             " are missing; make them with `postbus topics create`, run by somebody who may: ";
+  const std::string remedy =
+      "the topics " + Quoted(names) + " are missing; make them with `postbus topics create`, run by somebody who may: ";
   Result<EventPtr> answer =
       (*admin)->Ask(RD_KAFKA_ADMIN_OP_CREATETOPICS, [&missing](auto* client, auto* options, auto* answers) {
         std::vector<rd_kafka_NewTopic_t*> list;
@@ -276,7 +276,8 @@ Result<TopicReport> CheckTopics(const KafkaConfig& config) {
       rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(answer->get()), &count);
   for (size_t i = 0; i < count; ++i) {
     const std::string name = rd_kafka_ConfigResource_name(results[i]);
-    const auto spec = std::find_if(table.begin(), table.end(), [&](const TopicSpec& each) { return each.name == name; });
+    const auto spec =
+        std::find_if(table.begin(), table.end(), [&](const TopicSpec& each) { return each.name == name; });
     if (spec == table.end()) continue;
     TopicReport::Topic& topic = report.topics[static_cast<size_t>(spec - table.begin())];
     if (rd_kafka_ConfigResource_error(results[i]) != RD_KAFKA_RESP_ERR_NO_ERROR) {

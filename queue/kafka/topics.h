@@ -1,5 +1,5 @@
-// queue/kafka/topics.h - the topics of a deployment: their names, how they should be, making and comparing them. The one
-// place that knows them. Functions that ask the cluster block, at most about 30 s; any thread.
+// queue/kafka/topics.h - the topics of a deployment: their names, how they should be, making and comparing them. The
+// one place that knows them. Functions that ask the cluster block, at most about 30 s; any thread.
 #pragma once
 
 #include <array>

@@ -13,7 +13,8 @@ TEST(AdminServer, ServesMetricsAndHealth) {
   Metrics metrics;
   metrics.CountConsumed(Priority::kHigh);
   bool is_ready = true;
-  auto server = StartAdminServer(config, metrics, [&] { return is_ready ? Status() : Status::Unavailable("no broker"); });
+  auto server =
+      StartAdminServer(config, metrics, [&] { return is_ready ? Status() : Status::Unavailable("no broker"); });
   ASSERT_TRUE(server.ok()) << server.status().message();
   HttpClient client((*server)->port());
   std::string answer = client.Get("/metrics");

@@ -108,9 +108,9 @@ TEST_F(EmailApiTest, AcceptsAMessage) {
 }
 
 TEST_F(EmailApiTest, AcceptsAWholeEventWithItsIdAndTime) {
-  const HttpResponse answer = Handle(
-      R"({"type":"welcome","message":{"id":"my-1","from":"a@b.org","to":["c@d.org"],"template":"welcome",)"
-      R"("priority":"high","timestamp":"2025-12-25T20:00:00Z","retry_count":7,"status":"sent"}})");
+  const HttpResponse answer =
+      Handle(R"({"type":"welcome","message":{"id":"my-1","from":"a@b.org","to":["c@d.org"],"template":"welcome",)"
+             R"("priority":"high","timestamp":"2025-12-25T20:00:00Z","retry_count":7,"status":"sent"}})");
   EXPECT_EQ(answer.status, 202) << answer.body;
   EXPECT_EQ(queue_.last_id, "my-1");
   EXPECT_EQ(queue_.last_priority, Priority::kHigh);
@@ -160,10 +160,10 @@ TEST_F(EmailApiTest, OtherRoutesMethodsTypesAndHeaders) {
   EXPECT_EQ(HeaderOf(get, "Allow"), "POST");
   EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails", {{"Content-Type", "text/plain"}}).status, 415);
   EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails", {}).status, 415);
-  EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails",
-                   {{"Content-Type", "application/json"}, {"Idempotency-Key", "k"}})
-                .status,
-            400);
+  EXPECT_EQ(
+      Handle(std::string(kMail), "POST", "/v1/emails", {{"Content-Type", "application/json"}, {"Idempotency-Key", "k"}})
+          .status,
+      400);
   EXPECT_EQ(queue_.published, 0);
 }
 

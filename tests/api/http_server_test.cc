@@ -153,8 +153,10 @@ TEST(HttpServer, ATakenPortIsAnErrorThatNamesIt) {
 }
 
 TEST(HttpServer, KnowsLoopback) {
-  for (const auto* address : {"127.0.0.1", "127.8.0.1", "::1", "localhost"}) EXPECT_TRUE(IsLoopback(address)) << address;
-  for (const auto* address : {"0.0.0.0", "::", "10.0.0.1", "example.com", ""}) EXPECT_FALSE(IsLoopback(address)) << address;
+  for (const auto* address : {"127.0.0.1", "127.8.0.1", "::1", "localhost"})
+    EXPECT_TRUE(IsLoopback(address)) << address;
+  for (const auto* address : {"0.0.0.0", "::", "10.0.0.1", "example.com", ""})
+    EXPECT_FALSE(IsLoopback(address)) << address;
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ class FromForeignProducers(e2e.OnKafka, ManyMails):
         expected = self.produce(MAILS // 2)
         postbus = self.postbus(config, role="host", environment=sink.environment)
         postbus.start()
-        wait_until(lambda: len(sink.ids()) > MAILS // 10, SECONDS, "the first mails at the sink")
+        wait_until(lambda: sink.count() > MAILS // 10, SECONDS, "the first mails at the sink")
         return sink, postbus, expected
 
     def test_each_arrives_once(self):

@@ -66,14 +66,14 @@ class Stopping:
     def check_a_stop_under_load(self):
         sink = self.sink()
         config = self.write_config(self.queue())
-        ids = [e2e.new_id() for _ in range(6000)]
+        ids = [e2e.new_id() for _ in range(20_000)]
         first = self.postbus(config, environment=sink.environment)
         first.start()
         accepted: list[str] = []
         mails = [{**NOTICE, "id": id} for id in ids]
         feeder = threading.Thread(target=e2e.post_all, args=(first.api, mails, accepted))
         feeder.start()
-        wait_until(lambda: len(sink.ids()) > 500, e2e.PATIENCE_SECONDS, "the first mails at the sink")
+        wait_until(lambda: sink.count() > 500, e2e.PATIENCE_SECONDS, "the first mails at the sink")
         self.assertEqual(first.stop(), 0)
         feeder.join()
         self.assertIn("nothing was left unfinished", first.output())

@@ -125,8 +125,7 @@ TEST_F(ConfigLoad, RefusesDuplicateKeys) {
   EXPECT_EQ(Error(std::string(kValid) + "host: { threads: 2, threads: 3 }\n"),
             "postbus.yaml:6:21: host.threads: duplicate key");
   EXPECT_EQ(Error(std::string(kValid) + "version: 1\n"), "postbus.yaml:6:1: version: duplicate key");
-  EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\ntransports: { a: {plugin: x}, a: {plugin: y} }\n")
-                .substr(0, 46),
+  EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\ntransports: { a: {plugin: x}, a: {plugin: y} }\n").substr(0, 46),
             "postbus.yaml:3:31: transports.a: duplicate key");
 }
 

@@ -1,4 +1,5 @@
-// tests/host/fake_queue.h - a queue in memory for tests of the pipeline: yields what it is given, records what is settled.
+// tests/host/fake_queue.h - a queue in memory for tests of the pipeline: yields what it is given, records what is
+// settled.
 #pragma once
 
 #include <unistd.h>
@@ -162,7 +163,8 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
   void Wake() const {
     const uint64_t one = 1;
-    if (wake_fd_ >= 0) [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
+    if (wake_fd_ >= 0) [[maybe_unused]]
+      const auto written = write(wake_fd_, &one, sizeof one);
   }
 
   SendPermit permit_;

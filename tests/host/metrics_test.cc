@@ -18,12 +18,10 @@ TEST(Metrics, CountsOutcomesByTransportOutcomeAndPriority) {
   primary.CountOutcome(POSTBUS_TRANSIENT, Priority::kLow);
   primary.CountOutcome(99, Priority::kLow);  // ignored
   const std::string text = metrics.Serialize();
-  EXPECT_NE(text.find(
-                R"(postbus_emails_outcome_total{outcome="accepted",priority="high",transport="primary"} 2)"),
+  EXPECT_NE(text.find(R"(postbus_emails_outcome_total{outcome="accepted",priority="high",transport="primary"} 2)"),
             text.npos)
       << text;
-  EXPECT_NE(text.find(
-                R"(postbus_emails_outcome_total{outcome="transient",priority="low",transport="primary"} 1)"),
+  EXPECT_NE(text.find(R"(postbus_emails_outcome_total{outcome="transient",priority="low",transport="primary"} 1)"),
             text.npos);
 }
 

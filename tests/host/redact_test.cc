@@ -14,7 +14,10 @@ TEST(Redact, ReplacesEveryWordWithAnAt) {
 }
 
 TEST(Redact, MakesControlCharactersSpaces) {
-  EXPECT_EQ(Redacted(std::string_view("a\r\nb\0c\x7f" "d", 8)), "a  b c d");
+  EXPECT_EQ(Redacted(std::string_view("a\r\nb\0c\x7f"
+                                      "d",
+                                      8)),
+            "a  b c d");
 }
 
 TEST(Redact, CutsAtACharacterBoundary) {

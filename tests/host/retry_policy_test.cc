@@ -9,7 +9,9 @@ namespace {
 
 using Action = Decision::Action;
 
-RetryConfig Config() { return {.max_retries = 3, .max_retries_limit = 20, .backoff_ms = {30'000, 600'000}, .max_age_ms = 1'000'000}; }
+RetryConfig Config() {
+  return {.max_retries = 3, .max_retries_limit = 20, .backoff_ms = {30'000, 600'000}, .max_age_ms = 1'000'000};
+}
 
 AttemptFacts Facts(int32_t outcome) { return {.outcome = outcome, .max_retries = 3}; }
 

@@ -150,12 +150,14 @@ TEST_F(WorkerTest, AnOutageKeepsTheQueueAndTriesWithOneMail) {
   std::ofstream(fault_file_) << "x";
   Start();
   std::vector<TurnId> turns;
-  for (int i = 0; i < 50; ++i) turns.push_back(queue_.Add(Event("\"fault-while-file+" + std::to_string(i) + "@x.org\"")));
+  for (int i = 0; i < 50; ++i)
+    turns.push_back(queue_.Add(Event("\"fault-while-file+" + std::to_string(i) + "@x.org\"")));
   ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 50; }));
   // The first burst and a probe a second; not one hammering.
   const auto faults = [&] {
     const std::string text = metrics_.Serialize();
-    const std::string name = R"(postbus_emails_outcome_total{outcome="provider_fault",priority="normal",transport="primary"} )";
+    const std::string name =
+        R"(postbus_emails_outcome_total{outcome="provider_fault",priority="normal",transport="primary"} )";
     return std::stod(text.substr(text.find(name) + name.size()));
   };
   ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return faults() >= 1; }));
@@ -211,8 +213,8 @@ TEST_F(WorkerTest, NothingIsSentWithoutAPermit) {
   Start();
   const TurnId id = queue_.Add(Event("\"accepted@x.org\""));
   const auto not_sent = [&] {
-    return metrics_.Serialize().find(
-               R"(outcome="not_sent",priority="normal",transport="primary"} 0)") == std::string::npos;
+    return metrics_.Serialize().find(R"(outcome="not_sent",priority="normal",transport="primary"} 0)") ==
+           std::string::npos;
   };
   ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return not_sent(); }));
   EXPECT_FALSE(queue_.turns()[id].over());
@@ -276,8 +278,8 @@ TEST_F(WorkerTest, EveryTurnOfManyEndsExactlyOnce) {
   const char* words[] = {"accepted", "transient", "rejected", "in_doubt", "not-sent-once"};
   constexpr int kEvents = 5'000;
   for (int i = 0; i < kEvents; ++i) {
-    queue_.Add(Event("\"" + std::string(words[random() % 5]) + "+" + std::to_string(i) + "@x.org\"",
-                     "e" + std::to_string(i)));
+    queue_.Add(
+        Event("\"" + std::string(words[random() % 5]) + "+" + std::to_string(i) + "@x.org\"", "e" + std::to_string(i)));
   }
   ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == kEvents; }));
   for (int i = 1; i <= kEvents; ++i) {

@@ -276,6 +276,10 @@ class SmtpSink:
     def environment(self) -> dict:
         return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port)}
 
+    def count(self) -> int:
+        """About how many mails came so far, told fast: one under way counts, too."""
+        return len(os.listdir(self.directory))
+
     def ids(self) -> list[str]:
         """The email id of each mail so far, from its Message-ID; one that came twice is there twice."""
         with os.scandir(self.directory) as files:

@@ -1,5 +1,5 @@
-// A renderer for tests of the pipeline: template "hello" gives subject "Hello" and the data as text and HTML; "silent" has
-// no subject; "torn" a subject with a line break; any other is unknown.
+// A renderer for tests of the pipeline: template "hello" gives subject "Hello" and the data as text and HTML; "silent"
+// has no subject; "torn" a subject with a line break; any other is unknown.
 #include "postbus/renderer.hpp"
 
 namespace {

@@ -1,7 +1,7 @@
 // A transport for tests of the pipeline: what becomes of a recipient is its local part, up to the first "+":
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
-// provider fault while the file named by option `fault_file` exists); twice (completes a second time); hold (completes when
-// cancelled or quiesced). Completes from a thread of its own, permits asked as a real transport would.
+// provider fault while the file named by option `fault_file` exists); twice (completes a second time); hold (completes
+// when cancelled or quiesced). Completes from a thread of its own, permits asked as a real transport would.
 #include <algorithm>
 #include <condition_variable>
 #include <filesystem>
@@ -16,8 +16,10 @@ namespace {
 
 namespace sdk = postbus::sdk;
 
-constexpr sdk::About kAbout{
-    .id = "scripted", .version = "1", .summary = "Does what recipients say.", .caps = POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_WANTS_PARTS};
+constexpr sdk::About kAbout{.id = "scripted",
+                            .version = "1",
+                            .summary = "Does what recipients say.",
+                            .caps = POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_WANTS_PARTS};
 constexpr std::array kOptions = {
     sdk::StringOption("fault_file", "While it exists, fault-while-file recipients get a provider fault.").Default(""),
     sdk::IntegerOption("room", "Mails taken at the same time.").Default("1000").Range(1, 100'000).Unit("mails")};
@@ -25,7 +27,9 @@ constexpr std::array kOptions = {
 class Scripted : public sdk::Transport {
  public:
   Scripted(sdk::Host host, const sdk::Options& options)
-      : host_(host), fault_file_(options.String("fault_file")), room_(static_cast<size_t>(options.Integer("room"))),
+      : host_(host),
+        fault_file_(options.String("fault_file")),
+        room_(static_cast<size_t>(options.Integer("room"))),
         thread_([this] { Run(); }) {}
 
   ~Scripted() override {

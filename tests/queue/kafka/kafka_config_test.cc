@@ -12,11 +12,11 @@ KafkaConfig Passing(const std::string& name, const std::string& value) {
 }
 
 TEST(CheckPassedOn, RefusesByNameWhatWouldBreakTheGuarantee) {
-  for (const char* name : {"enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "acks",
-                           "request.required.acks", "enable.idempotence", "isolation.level", "check.crcs",
-                           "partition.assignment.strategy", "group.id", "group.instance.id", "session.timeout.ms",
-                           "bootstrap.servers", "message.timeout.ms", "delivery.timeout.ms", "transactional.id",
-                           "partitioner", "delivery.report.only.error", "max.poll.interval.ms"}) {
+  for (const char* name :
+       {"enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "acks", "request.required.acks",
+        "enable.idempotence", "isolation.level", "check.crcs", "partition.assignment.strategy", "group.id",
+        "group.instance.id", "session.timeout.ms", "bootstrap.servers", "message.timeout.ms", "delivery.timeout.ms",
+        "transactional.id", "partitioner", "delivery.report.only.error", "max.poll.interval.ms"}) {
     const Status status = CheckPassedOn(Passing(name, "1"));
     ASSERT_FALSE(status.ok()) << name;
     EXPECT_EQ(status.kind(), ErrorKind::kInvalid);
@@ -45,7 +45,7 @@ class MakeConfTest : public testing::Test {
 };
 
 TEST_F(MakeConfTest, ConsumersNeverCommitOrSkipByThemselves) {
-  const auto conf = MakeConf(KafkaConfig(), ConsumerProperties("group", "host-0", 256), &context_);
+  const auto conf = MakeConf(KafkaConfig(), ConsumerProperties("group", "host-0", {}), &context_);
   ASSERT_TRUE(conf.ok()) << conf.status().message();
   EXPECT_EQ(Get(conf->get(), "enable.auto.commit"), "false");
   EXPECT_EQ(Get(conf->get(), "enable.auto.offset.store"), "false");
@@ -56,6 +56,7 @@ TEST_F(MakeConfTest, ConsumersNeverCommitOrSkipByThemselves) {
   EXPECT_EQ(Get(conf->get(), "group.instance.id"), "host-0");
   EXPECT_EQ(Get(conf->get(), "session.timeout.ms"), "10000");
   EXPECT_EQ(Get(conf->get(), "fetch.message.max.bytes"), "262144");
+  EXPECT_EQ(Get(conf->get(), "fetch.wait.max.ms"), "20");
 }
 
 TEST_F(MakeConfTest, ProducersAreIdempotentAndCopiesNeverGiveUp) {
@@ -72,7 +73,8 @@ TEST_F(MakeConfTest, ProducersAreIdempotentAndCopiesNeverGiveUp) {
 }
 
 TEST_F(MakeConfTest, WhatIsPassedOnWins) {
-  const auto conf = MakeConf(Passing("queued.max.messages.kbytes", "1024"), ConsumerProperties("g", "i", 256), &context_);
+  const auto conf =
+      MakeConf(Passing("queued.max.messages.kbytes", "1024"), ConsumerProperties("g", "i", {}), &context_);
   ASSERT_TRUE(conf.ok());
   EXPECT_EQ(Get(conf->get(), "queued.max.messages.kbytes"), "1024");
 }

@@ -142,7 +142,7 @@ TEST_F(KafkaQueueTest, ForeignMetadataIsIgnoredAndSkipsNothing) {
   deployment_->Commit(group(), topic(), 0, 4, "somebody's notes");
   auto host = OpenHost();
   EXPECT_EQ(Drain(*host, 6), Range(4, 10));
-  EXPECT_GE(host->queue().Stats().offset_maps_ignored, 1u);
+  EXPECT_EQ(host->queue().Stats().offset_maps_ignored, 1u);
   EXPECT_NE(alarms().find("offset map of the last commit is ignored"), std::string::npos) << alarms();
   EXPECT_TRUE(host->Stop());
 }
@@ -219,17 +219,17 @@ TEST_F(TwoPartitions, ANewPartitionOfAKnownTopicBeginsAtItsFirstRecord) {
 
 TEST_F(KafkaQueueTest, ADeferredRecordIsAsTheDesignSays) {
   deployment_->Write(topic(), 0, "the key", "first",
-                     {{"postbus-fmt", "1"}, {"postbus-id", "id-1"}, {"postbus-accepted-at", "1700000000000"},
+                     {{"postbus-fmt", "1"},
+                      {"postbus-id", "id-1"},
+                      {"postbus-accepted-at", "1700000000000"},
                       {"traceparent", "00-trace-01"}});
   auto host = OpenHost();
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   const int64_t due = UnixTimeMs() + 600'000;
-  host->shard().Defer(event.turn, {.recipients = {0b1001},
-                                   .due_unix_ms = due,
-                                   .attempt = 3,
-                                   .outcome_class = "throttled",
-                                   .value = "second"});
+  host->shard().Defer(
+      event.turn,
+      {.recipients = {0b1001}, .due_unix_ms = due, .attempt = 3, .outcome_class = "throttled", .value = "second"});
   host->Complete(event);
   ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().deferred == 1; }));
   EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().delayed == 1; })) << host->queue().Stats().delayed;
@@ -297,11 +297,9 @@ TEST_F(KafkaQueueTest, AHopKeepsKeyValueAndHeadersAndIsNotEarly) {
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   const int64_t due = UnixTimeMs() + 11'500;
-  host->shard().Defer(event.turn, {.recipients = {0b1},
-                                   .due_unix_ms = due,
-                                   .attempt = 1,
-                                   .outcome_class = "transient",
-                                   .value = "second"});
+  host->shard().Defer(
+      event.turn,
+      {.recipients = {0b1}, .due_unix_ms = due, .attempt = 1, .outcome_class = "transient", .value = "second"});
   host->Complete(event);
   ASSERT_TRUE(host->Next(event));
   const int64_t came = UnixTimeMs();
@@ -367,12 +365,11 @@ TEST_F(KafkaQueueTest, WhatIsAWeekPastItsTimeIsBuried) {
 TEST_F(KafkaQueueTest, AnEventIsKeyedByItsIdOnTheTopicOfItsPriority) {
   Result<std::unique_ptr<Queue>> producer = TryOpen(Role::kProducer);
   ASSERT_TRUE(producer.ok());
-  ASSERT_TRUE(PublishAndWait(**producer, {.id = "id-1",
-                                          .priority = Priority::kHigh,
-                                          .accepted_at_unix_ms = 7,
-                                          .value = "value",
-                                          .traceparent = {}})
-                  .ok());
+  ASSERT_TRUE(
+      PublishAndWait(
+          **producer,
+          {.id = "id-1", .priority = Priority::kHigh, .accepted_at_unix_ms = 7, .value = "value", .traceparent = {}})
+          .ok());
   EXPECT_TRUE((*producer)->Stop(BootTimeMs() + kPatienceMs));
   const auto records = deployment_->ReadAll(topic() + "-high");
   ASSERT_EQ(records.size(), 1u);
@@ -413,7 +410,9 @@ TEST_F(KafkaQueueTest, AQueueDestroyedWithoutAStopEndsSoonAndLosesNothing) {
 // Topics whose limit is far below what was written: an operator's mistake.
 class SmallTopics : public KafkaQueueTest {
  protected:
-  void Shrink(const std::string& suffix) { deployment_->SetTopic(deployment_->topic(suffix), "max.message.bytes", "2000"); }
+  void Shrink(const std::string& suffix) {
+    deployment_->SetTopic(deployment_->topic(suffix), "max.message.bytes", "2000");
+  }
 
   void TakeOne(TestHost& host, QueuedEvent& event) {
     deployment_->Write(topic(), 0, "the key", large_, {{"postbus-id", "id-1"}});

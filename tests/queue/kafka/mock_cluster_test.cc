@@ -1,5 +1,5 @@
-// Errors a real broker would have to be hurt for, injected through librdkafka's mock cluster. It is used for nothing else:
-// its storage, its groups and its idempotence differ from Kafka's.
+// Errors a real broker would have to be hurt for, injected through librdkafka's mock cluster. It is used for nothing
+// else: its storage, its groups and its idempotence differ from Kafka's.
 #include <librdkafka/rdkafka.h>
 //
 #include <librdkafka/rdkafka_mock.h>  // wants the other before it
@@ -35,6 +35,15 @@ class MockClusterTest : public KafkaTest {
   }
   void FailNoMore(int16_t request) { rd_kafka_mock_clear_request_errors(cluster_.get(), request); }
 
+  // A host whose two consumers have made their first commits, so that an error meets a later one.
+  std::unique_ptr<TestHost> OpenSettledHost() {
+    auto host = OpenHost();
+    EXPECT_TRUE(WaitUntil([&] {
+      return Committed().first >= 0 &&
+             deployment_->Committed(config_.kafka.group_id + "-delay", deployment_->topic("-delay-1d"), 0).first >= 0;
+    }));
+    return host;
+  }
   std::pair<int64_t, std::string> Committed() {
     return deployment_->Committed(config_.kafka.group_id, config_.kafka.topic, 0);
   }
@@ -81,7 +90,7 @@ TEST_F(MockClusterTest, ACopyThatKafkaRefusesIsWrittenOnceItDoesNot) {
 
 TEST_F(MockClusterTest, ACommitThatFailsIsMadeAgain) {
   deployment_->Write(config_.kafka.topic, 0, "key", "value");
-  auto host = OpenHost();
+  auto host = OpenSettledHost();
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   Fail(kOffsetCommitRequest, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, 10'000);
@@ -95,7 +104,7 @@ TEST_F(MockClusterTest, ACommitThatFailsIsMadeAgain) {
 
 TEST_F(MockClusterTest, AMapThatKafkaRefusesIsLeftOutWithAnAlarm) {
   for (int i = 0; i < 3; ++i) deployment_->Write(config_.kafka.topic, 0, "key", "value");
-  auto host = OpenHost();
+  auto host = OpenSettledHost();
   std::array<QueuedEvent, 3> turns;
   for (QueuedEvent& turn : turns) ASSERT_TRUE(host->Next(turn));
   Fail(kOffsetCommitRequest, RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE, 1);
@@ -113,7 +122,7 @@ TEST_F(MockClusterTest, AMapThatKafkaRefusesIsLeftOutWithAnAlarm) {
 TEST_F(MockClusterTest, ThePermitLapsesWhileTooMuchIsUncommitted) {
   std::vector<std::pair<std::string, std::string>> events(1003, {"key", "value"});
   deployment_->WriteMany(config_.kafka.topic, events);
-  auto host = OpenHost();
+  auto host = OpenSettledHost();
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   EXPECT_TRUE(event.permit->Valid(BootTimeMs()));
@@ -133,7 +142,7 @@ TEST_F(MockClusterTest, ThePermitLapsesWhileTooMuchIsUncommitted) {
 
 TEST_F(MockClusterTest, ThePermitLapsesWhileCommitsHaveNoAnswer) {
   deployment_->WriteMany(config_.kafka.topic, {{"key", "value"}, {"key", "value"}});
-  auto host = OpenHost();
+  auto host = OpenSettledHost();
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   Fail(kOffsetCommitRequest, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, 10'000);
@@ -155,7 +164,8 @@ TEST_F(MockClusterTest, MissingTopicsThatCannotBeMadeNameTheCommand) {
   const Result<std::unique_ptr<Queue>> queue = TryOpen();
   ASSERT_FALSE(queue.ok());
   EXPECT_EQ(queue.status().kind(), ErrorKind::kNotFound);
-  EXPECT_NE(queue.status().message().find("`postbus topics create`"), std::string_view::npos) << queue.status().message();
+  EXPECT_NE(queue.status().message().find("`postbus topics create`"), std::string_view::npos)
+      << queue.status().message();
   EXPECT_NE(queue.status().message().find(config_.kafka.topic + "-high"), std::string_view::npos);
 }
 

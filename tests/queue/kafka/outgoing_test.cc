@@ -80,13 +80,10 @@ class CopiesTest : public testing::Test {
 };
 
 TEST_F(CopiesTest, ADeferredCopyKeepsWhatTheEventCameWith) {
-  const Record record = DeferredRecord(names_, source_,
-                                       {.recipients = {0b101},
-                                        .due_unix_ms = 40'000,
-                                        .attempt = 2,
-                                        .outcome_class = "transient",
-                                        .value = "value"},
-                                       10'000);
+  const Record record = DeferredRecord(
+      names_, source_,
+      {.recipients = {0b101}, .due_unix_ms = 40'000, .attempt = 2, .outcome_class = "transient", .value = "value"},
+      10'000);
   EXPECT_EQ(record.topic, "email-delay-30s");
   EXPECT_EQ(record.key, "id-1");
   EXPECT_EQ(record.value, "value");
@@ -111,13 +108,10 @@ TEST_F(CopiesTest, WithoutAnIdTheKeyIsTheForeignOne) {
 }
 
 TEST_F(CopiesTest, TooLargeBecomesADeadLetterAndThatAPointer) {
-  const Record deferred = DeferredRecord(names_, source_,
-                                         {.recipients = {0b10},
-                                          .due_unix_ms = 40'000,
-                                          .attempt = 2,
-                                          .outcome_class = "transient",
-                                          .value = "large"},
-                                         10'000);
+  const Record deferred = DeferredRecord(
+      names_, source_,
+      {.recipients = {0b10}, .due_unix_ms = 40'000, .attempt = 2, .outcome_class = "transient", .value = "large"},
+      10'000);
   auto letter = SmallerThan(names_, "group", source_, CopyKind::kEvent, deferred);
   ASSERT_TRUE(letter);
   EXPECT_EQ(letter->kind, CopyKind::kDeadLetter);
@@ -134,7 +128,8 @@ TEST_F(CopiesTest, TooLargeBecomesADeadLetterAndThatAPointer) {
   EXPECT_EQ(pointer->kind, CopyKind::kPointer);
   EXPECT_EQ(pointer->record.value, "");
   EXPECT_EQ(pointer->record.key, "key");
-  EXPECT_EQ(pointer->record.headers.back(), (std::pair<std::string, std::string>("postbus-pointer", "email-queue/3/42")));
+  EXPECT_EQ(pointer->record.headers.back(),
+            (std::pair<std::string, std::string>("postbus-pointer", "email-queue/3/42")));
   EXPECT_FALSE(SmallerThan(names_, "group", source_, CopyKind::kPointer, pointer->record));
   EXPECT_FALSE(SmallerThan(names_, "group", source_, CopyKind::kStatus, {}));
 }

@@ -6,10 +6,10 @@ namespace postbus::kafka {
 namespace {
 
 // Without a fetch queue: what commits, permits and the end of an assignment do to it.
-std::shared_ptr<Partition> Restored(bool commit_start = false) {
+std::shared_ptr<Partition> Restored() {
   // 10 and 12 are to be done, 11 and 13 are.
   const OffsetMap map = {10, 14, {{10, false}, {12, false}}};
-  return std::make_shared<Partition>("topic", 0, map, commit_start, nullptr);
+  return std::make_shared<Partition>("topic", 0, map, nullptr);
 }
 
 TEST(Partition, CommitsOnlyNews) {
@@ -25,15 +25,6 @@ TEST(Partition, CommitsOnlyNews) {
   partition->Committed(*snapshot);
   EXPECT_FALSE(partition->TakeSnapshot());
   EXPECT_EQ(partition->uncommitted(), 0u);
-}
-
-TEST(Partition, CommitsItsStartWhereTheGroupHasNone) {
-  const auto partition = Restored(true);
-  const auto snapshot = partition->TakeSnapshot();
-  ASSERT_TRUE(snapshot);
-  EXPECT_EQ(snapshot->base, 10);
-  partition->Committed(*snapshot);
-  EXPECT_FALSE(partition->TakeSnapshot());
 }
 
 TEST(Partition, ACommitFromBeforeTheQuestionDoesNotAnswerIt) {

@@ -20,7 +20,9 @@ class RecordProducerTest : public KafkaTest {
     KafkaTest::SetUp();
     if (deployment_ != nullptr) topic_ = config_.kafka.topic;
   }
-  Record RecordOf(const std::string& id) const { return {topic_, id, true, "value of " + id, {{"name", "header of " + id}}}; }
+  Record RecordOf(const std::string& id) const {
+    return {topic_, id, true, "value of " + id, {{"name", "header of " + id}}};
+  }
 
   std::string topic_;
 };

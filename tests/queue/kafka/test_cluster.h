@@ -1,5 +1,5 @@
-// tests/queue/kafka/test_cluster.h - the real Kafka of a test run, a deployment of its own on it, and plain clients that
-// see the records as any other program does. Keeps no thread and no connection between calls (a test may fork).
+// tests/queue/kafka/test_cluster.h - the real Kafka of a test run, a deployment of its own on it, and plain clients
+// that see the records as any other program does. Keeps no thread and no connection between calls (a test may fork).
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -49,10 +49,12 @@ class TestDeployment {
   // Writes as a foreign producer does. Partition -1: by the key.
   void Write(const std::string& topic, int32_t partition, std::optional<std::string> key,
              std::optional<std::string> value, const HeaderList& headers = {}, int64_t timestamp_unix_ms = 0) const;
-  void WriteMany(const std::string& topic, const std::vector<std::pair<std::string, std::string>>& keys_and_values) const;
+  void WriteMany(const std::string& topic,
+                 const std::vector<std::pair<std::string, std::string>>& keys_and_values) const;
 
   // What the group has committed: offset (-1: nothing) and metadata.
-  std::pair<int64_t, std::string> Committed(const std::string& group, const std::string& topic, int32_t partition) const;
+  std::pair<int64_t, std::string> Committed(const std::string& group, const std::string& topic,
+                                            int32_t partition) const;
   void Commit(const std::string& group, const std::string& topic, int32_t partition, int64_t offset,
               const std::string& metadata) const;
   void SetTopic(const std::string& topic, const std::string& setting, const std::string& value) const;

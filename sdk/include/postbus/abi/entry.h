@@ -17,12 +17,12 @@ typedef struct postbus_entry {
   postbus_str id;      /* noun of the protocol or service: "smtp", "mailtrap" */
   postbus_str version; /* of the plugin */
   postbus_str summary; /* one sentence */
-  const postbus_option *const *options;
+  const postbus_option* const* options;
   uint32_t n_options;
   uint32_t reserved;
 
   /* The plugin's tables by id (POSTBUS_TRANSPORT_ID, POSTBUS_RENDERER_ID, later ones); NULL for an unknown id. [any] */
-  const void *(*get)(postbus_str extension_id);
+  const void* (*get)(postbus_str extension_id);
 } postbus_entry;
 
 #ifdef __cplusplus

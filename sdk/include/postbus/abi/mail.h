@@ -19,12 +19,12 @@ typedef struct postbus_parts {
   uint32_t size;
   uint32_t n_to;
   postbus_mailbox from;
-  const postbus_mailbox *to;
+  const postbus_mailbox* to;
   postbus_str subject;
   postbus_str text;
   postbus_str html;
   int64_t date_unix_ms; /* of the Date header */
-  const postbus_header *headers;
+  const postbus_header* headers;
   uint32_t n_headers;
   uint32_t reserved;
 } postbus_parts;
@@ -42,13 +42,13 @@ typedef struct postbus_mail {
   uint32_t flags;
   uint64_t token; /* names this attempt in permit_send, complete and cancel */
   postbus_str event_id;
-  postbus_str idempotency_key; /* the same for every attempt of the same recipients; for providers that have one */
-  postbus_str message_id;      /* of the Message-ID header, with its angle brackets */
-  postbus_str sender;          /* envelope: RFC 5321 reverse-path without angle brackets */
-  const postbus_str *recipients; /* envelope: RFC 5321 forward-paths without angle brackets */
+  postbus_str idempotency_key;   /* the same for every attempt of the same recipients; for providers that have one */
+  postbus_str message_id;        /* of the Message-ID header, with its angle brackets */
+  postbus_str sender;            /* envelope: RFC 5321 reverse-path without angle brackets */
+  const postbus_str* recipients; /* envelope: RFC 5321 forward-paths without angle brackets */
   uint32_t n_recipients;
   uint32_t attempt;           /* 1 = first */
   postbus_str raw;            /* canonical RFC 5322: CRLF only, lines <= 998, not dot-stuffed; if caps say WANTS_RAW */
-  const postbus_parts *parts; /* if caps say WANTS_PARTS, else NULL */
+  const postbus_parts* parts; /* if caps say WANTS_PARTS, else NULL */
   int64_t deadline_ms;        /* give up (NOT_SENT) if the point of no return is not reached by then */
 } postbus_mail;

@@ -40,7 +40,7 @@ typedef struct postbus_value {
   uint32_t is_default; /* 1 where the configuration did not name it */
   int64_t integer;
   postbus_str string;
-  const postbus_str *items;
+  const postbus_str* items;
   uint32_t n_items;
   uint32_t reserved;
 } postbus_value;
@@ -49,5 +49,5 @@ typedef struct postbus_value {
 typedef struct postbus_options {
   uint32_t size;
   uint32_t n_values;
-  const postbus_value *const *values;
+  const postbus_value* const* values;
 } postbus_options;

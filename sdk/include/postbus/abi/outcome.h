@@ -52,7 +52,7 @@ typedef struct postbus_result {
   uint64_t retry_after_ms; /* THROTTLED, TRANSIENT, PROVIDER_FAULT: not before; 0 = not said */
   postbus_str text;        /* the server's words, or the reason; no address, no secret */
   postbus_str provider_id; /* the id the next hop gave the mail ("queued as ...") */
-  const postbus_recipient_result *const *recipients;
+  const postbus_recipient_result* const* recipients;
   uint32_t n_recipients;
   uint32_t reserved2;
 } postbus_result;

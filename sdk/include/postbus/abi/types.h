@@ -21,19 +21,20 @@
 
 /* A view of text or bytes. */
 typedef struct postbus_str {
-  const char *data;
+  const char* data;
   size_t size;
 } postbus_str;
 
 /* A postbus_str of a string literal, for static tables. */
-#define POSTBUS_STR(literal) {("" literal), sizeof(literal) - 1}
+#define POSTBUS_STR(literal) \
+  { ("" literal), sizeof(literal) - 1 }
 
 /* Where a callee writes bytes for its caller. Lent for the duration of the call. */
 typedef struct postbus_sink {
   uint32_t size;
-  void *ctx;
+  void* ctx;
   /* Appends `n` bytes. The host may cap what it keeps (error texts: 4 KiB). */
-  void (*write)(void *ctx, const char *data, size_t n);
+  void (*write)(void* ctx, const char* data, size_t n);
 } postbus_sink;
 
 /* One instance of a transport or renderer; the plugin defines what it is. */
