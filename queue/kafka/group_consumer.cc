@@ -481,16 +481,18 @@ void GroupConsumer::EndByFatalError() {
   {
     std::lock_guard lock(fatal_mutex_);
     if (!fatal_.empty()) return;
-    char reason[512];
-    const rd_kafka_resp_err_t cause = rd_kafka_fatal_error(client_, reason, sizeof reason);
-    fatal_ = "the Kafka consumer of group " + options_.group_id + " has ended: " + reason;
-    if (cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
-      fatal_ += "; another host uses the group.instance.id " + options_.instance_id +
-                ": do not share a copy of a state_dir (delete the instance-* files in the copy)";
-    }
-    log_(LogLevel::kError, fatal_);
   }
-  Revoke(true);
+  Revoke(true);  // first: who sees that we have ended finds no permit valid
+  char reason[512];
+  const rd_kafka_resp_err_t cause = rd_kafka_fatal_error(client_, reason, sizeof reason);
+  std::string ended = "the Kafka consumer of group " + options_.group_id + " has ended: " + reason;
+  if (cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
+    ended += "; another host uses the group.instance.id " + options_.instance_id +
+             ": do not share a copy of a state_dir (delete the instance-* files in the copy)";
+  }
+  log_(LogLevel::kError, ended);
+  std::lock_guard lock(fatal_mutex_);
+  fatal_ = std::move(ended);
 }
 
 void GroupConsumer::Run() {
