@@ -286,7 +286,10 @@ class SmtpSink:
             for file in files:
                 if file.name in self._seen:
                     continue
-                text = pathlib.Path(file.path).read_bytes()
+                try:
+                    text = pathlib.Path(file.path).read_bytes()
+                except FileNotFoundError:  # smtp-sink removes a mail whose client went away before the final dot
+                    continue
                 found = re.search(rb"^Message-ID:\s*<([^@>]+)@", text, re.MULTILINE)
                 # A mail whose final dot has not come yet: smtp-sink ends a whole one with an empty line.
                 if found and text.endswith(b"\n\n"):

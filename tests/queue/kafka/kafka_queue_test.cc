@@ -451,7 +451,7 @@ TEST_F(SmallTopics, ADeferredCopyThatIsTooLargeIsADeadLetter) {
   QueuedEvent event;
   TakeOne(*host, event);
   host->shard().Defer(event.turn, {.recipients = {0b1},
-                                   .due_unix_ms = UnixTimeMs() + 3'600'000,
+                                   .due_unix_ms = UnixTimeMs() + 3'660'000,  // still an hour away when it is put off
                                    .attempt = 1,
                                    .outcome_class = "transient",
                                    .value = event.value});
