@@ -25,8 +25,9 @@ inline constexpr int kMaxRecordBytes = 2 * 1024 * 1024;
 Status CheckPassedOn(const KafkaConfig& config);
 
 struct FetchSettings {
-  int kib = 256;     // of each fetch and each partition's queue
-  int wait_ms = 20;  // a fetch that finds nothing is answered then; also how long full queues may stall a broker's thread
+  int kib = 256;  // of each fetch and each partition's queue
+  int wait_ms =
+      20;  // a fetch that finds nothing is answered then; also how long full queues may stall a broker's thread
 };
 Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, FetchSettings fetch);
 
