@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -157,7 +158,9 @@ class Session : public std::enable_shared_from_this<Session> {
     version_ = message.version();
     const uint64_t number = server_.next_request++;
     server_.unanswered.emplace(number, shared_from_this());
-    server_.handler(std::move(request), [server = server_.shared_from_this(), number](HttpResponse response) {
+    // The guard keeps the server's thread running while no session has anything to read or write but an answer is owed.
+    server_.handler(std::move(request), [server = server_.shared_from_this(), number,
+                                         work = asio::make_work_guard(server_.io)](HttpResponse response) {
       asio::post(server->io, [state = server.get(), number, answer = std::move(response)]() mutable {
         const auto found = state->unanswered.find(number);
         if (found == state->unanswered.end()) return;
