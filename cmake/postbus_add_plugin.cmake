@@ -2,7 +2,7 @@
 # A plugin: one shared object NAME.so that exports postbus_plugin_entry and nothing else.
 #   -z defs            a missing symbol fails the link, not the first call
 #   -fno-gnu-unique    otherwise two loaded versions of a plugin would share inline statics
-# Sources with logic go into a static library <target>_objects too, so that tests link them without loading the plugin.
+# What tests link without loading the plugin goes into a static library of its own, given as LINK (plugins/smtp does so).
 function(postbus_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "OUTPUT_DIRECTORY" "SOURCES;LINK")
   set(target "postbus_plugin_${name}")

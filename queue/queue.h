@@ -147,6 +147,7 @@ class Queue {
   // Next yields nothing more; turns under way may end.
   virtual void StopConsuming() = 0;
   // Makes all durable that ended, hands the rest back, closes. Returns by the deadline; true = everything was flushed.
+  // REQUIRES: the shards' threads have ended, so that no turn is touched any more.
   virtual bool Stop(int64_t deadline_boot_ms) = 0;
 
   // Consuming (or publishing, in the API role) works as far as is known.
