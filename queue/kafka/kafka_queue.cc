@@ -55,7 +55,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   Counters counters_;
 
   // Ended from the last to the first: consumers, then producers, then what their callbacks use.
-  std::optional<KafkaShard::Shared> shared_;
+  std::unique_ptr<KafkaShard::Shared> shared_;
   std::vector<std::unique_ptr<KafkaShard>> shards_;
   std::optional<InstanceId> instance_;
   std::unique_ptr<RecordProducer> publisher_;
@@ -109,7 +109,7 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
   Result<InstanceId> instance = InstanceId::Acquire(config_.state_dir);
   if (!instance.ok()) return instance.TakeStatus();
   instance_.emplace(std::move(*instance));
-  shared_.emplace(names_, config_.kafka.group_id, *copies_, *status_, counters_, log_);
+  shared_.reset(new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_});
   for (const int fd : wake_fds) shards_.push_back(std::make_unique<KafkaShard>(fd, *shared_));
 
   delay_ = std::make_unique<DelayService>(config_.kafka, instance_->id(), *copies_, log_);
