@@ -4,6 +4,13 @@
 
 namespace postbus {
 
+Result<KafkaEnabled> ParseKafkaEnabled(std::string_view value) {
+  if (value.empty()) return KafkaEnabled::kUnset;
+  if (value == "true") return KafkaEnabled::kTrue;
+  if (value == "false") return KafkaEnabled::kFalse;
+  return Status::Invalid("the variable KAFKA_ENABLED must be true or false, or not be set");
+}
+
 std::string KafkaConfig::Prefix() const {
   if (!prefix.empty()) return prefix;
   constexpr std::string_view kSuffix = "-queue";

@@ -4,9 +4,16 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "event/status.h"
+
 namespace postbus {
+
+// The variable KAFKA_ENABLED: whether mails go through Kafka, whatever the configuration says.
+enum class KafkaEnabled { kUnset, kFalse, kTrue };
+Result<KafkaEnabled> ParseKafkaEnabled(std::string_view value);
 
 struct KafkaConfig {
   std::string brokers = "localhost:9093";  // bootstrap.servers
