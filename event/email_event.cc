@@ -51,20 +51,51 @@ std::string_view PriorityName(Priority priority) {
   return "normal";
 }
 
+const Mailbox& EmailEvent::recipient(size_t index) const {
+  if (index < to.size()) return to[index];
+  index -= to.size();
+  return index < cc.size() ? cc[index] : bcc[index - cc.size()];
+}
+
 void EmailEvent::Clear() {
-  type.clear();
-  id.clear();
-  from.name.clear();
-  from.address.clear();
-  to.clear();
-  subject.clear();
-  template_name.clear();
+  for (std::string* field : {&type, &id, &from.name, &from.address, &subject, &template_name, &html, &text}) {
+    field->clear();
+  }
+  for (std::vector<Mailbox>* list : {&to, &cc, &bcc, &reply_to}) list->clear();
+  headers.clear();
+  tags.clear();
+  metadata.clear();
+  attachments.clear();
   priority = Priority::kNormal;
   timestamp_unix_ms = 0;
   max_retries = kAbsent;
   for (ByteRange* range : {&data, &message, &retry_count, &status, &id_value, &from_value, &timestamp_value}) {
     *range = {};
   }
+}
+
+std::string_view AttachmentBase64(std::string_view json, const Attachment& attachment, std::string& scratch) {
+  std::string_view text = json.substr(attachment.content.offset, attachment.content.size);
+  size_t escape = text.find('\\');
+  if (escape == std::string_view::npos) return text;
+  scratch.clear();
+  while (escape != std::string_view::npos) {  // \/ as PHP writes it, or \u00XX
+    scratch += text.substr(0, escape);
+    text.remove_prefix(escape + 1);
+    size_t size = 1;
+    char c = text.front();
+    if (c == 'u') {
+      size = 5;
+      unsigned code = 0;
+      std::from_chars(text.data() + 1, text.data() + size, code, 16);
+      c = static_cast<char>(code);
+    }
+    scratch += c;
+    text.remove_prefix(size);
+    escape = text.find('\\');
+  }
+  scratch += text;
+  return scratch;
 }
 
 void EncodeAccepted(std::string_view json, const EmailEvent& event, const Acceptance& acceptance, std::string& out) {

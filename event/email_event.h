@@ -22,12 +22,24 @@ struct EventLimits {
   size_t max_bytes = 900 * 1024;
   // More than EncodeAccepted() ever adds. kApi keeps it free, so that what was accepted also fits when it is published.
   static constexpr size_t kAcceptanceBytes = 4096;
-  static constexpr int kMaxDepth = 32;  // of the whole event; a bare message counts as one level down
-  static constexpr size_t kMaxRecipients = 50;
+  static constexpr int kMaxDepth = 32;              // of the whole event; a bare message counts as one level down
+  static constexpr size_t kMaxRecipients = 50;      // of to, cc and bcc together; reply_to alone
   static constexpr size_t kMaxIdBytes = 128;        // [A-Za-z0-9._:-]
   static constexpr size_t kMaxSubjectBytes = 998;   // of UTF-8
   static constexpr size_t kMaxTemplateBytes = 128;  // [A-Za-z0-9][A-Za-z0-9._-]*, no ".."
   static constexpr size_t kMaxTypeBytes = 256;
+  static constexpr size_t kMaxHeaders = 50;
+  static constexpr size_t kMaxHeaderNameBytes = 76;
+  static constexpr size_t kMaxHeaderBytes = 998;  // name, colon, blank and value: one line of RFC 5322
+  static constexpr size_t kMaxTags = 10;
+  static constexpr size_t kMaxTagBytes = 128;
+  static constexpr size_t kMaxMetadata = 50;
+  static constexpr size_t kMaxMetadataNameBytes = 64;
+  static constexpr size_t kMaxMetadataBytes = 512;
+  static constexpr size_t kMaxAttachments = 50;
+  static constexpr size_t kMaxFilenameBytes = 255;
+  static constexpr size_t kMaxContentTypeBytes = 255;
+  static constexpr size_t kMaxContentIdBytes = 128;  // [A-Za-z0-9._+=$@-]
 };
 
 // Where a value stands in the JSON text: [offset, offset + size). size 0 = the field is absent.
@@ -36,14 +48,38 @@ struct ByteRange {
   size_t size = 0;
 };
 
+// A header of the mail, or an entry of the metadata.
+struct NamedText {
+  std::string name;
+  std::string value;
+  friend bool operator==(const NamedText&, const NamedText&) = default;
+};
+
+// A file of the mail. What it holds stays in the JSON text: see AttachmentBase64().
+struct Attachment {
+  std::string filename;
+  std::string content_type;  // RFC 2045 type/subtype with parameters; where absent, what the filename's ending says
+  std::string content_id;    // not empty: inline, html refers to it as cid:…
+  ByteRange content;         // between the quotes
+};
+
 // One event, decoded. Strings keep their capacity from event to event: decode into the same object again and again.
 struct EmailEvent {
   std::string type;
   std::string id;           // empty = absent: the queue derives it
   Mailbox from;             // address empty = absent: defaults.from
-  std::vector<Mailbox> to;  // 1..50, one mail visible to all
-  std::string subject;      // empty = absent: the template's
-  std::string template_name;
+  std::vector<Mailbox> to;  // one mail visible to all
+  std::vector<Mailbox> cc;
+  std::vector<Mailbox> bcc;  // recipients that no header names
+  std::vector<Mailbox> reply_to;
+  std::string subject;        // empty = absent: the template's
+  std::string template_name;  // empty: html and text are the mail, and subject is given
+  std::string html;
+  std::string text;
+  std::vector<NamedText> headers;  // none that postbus writes; names differ in more than case
+  std::vector<std::string> tags;
+  std::vector<NamedText> metadata;
+  std::vector<Attachment> attachments;
   Priority priority = Priority::kNormal;
   int64_t timestamp_unix_ms = 0;  // 0 = absent: when it was accepted
   int max_retries = kAbsent;      // kAbsent: retry.max_retries; kNever: never retry
@@ -58,8 +94,16 @@ struct EmailEvent {
   static constexpr int kAbsent = -2;
   static constexpr int kNever = -1;
 
+  // The recipients by index, as copies and status records count them: to, then cc, then bcc. 1 to 50.
+  size_t recipient_count() const { return to.size() + cc.size() + bcc.size(); }
+  const Mailbox& recipient(size_t index) const;  // REQUIRES: index < recipient_count()
+
   void Clear();  // to the state of a new object, capacity kept
 };
+
+// What an attachment holds, in base64 (RFC 4648 section 4, padded, no line breaks): a view into `json`, the text it was
+// decoded from, or into `scratch` where JSON escapes are in it.
+std::string_view AttachmentBase64(std::string_view json, const Attachment& attachment, std::string& scratch);
 
 // One thing wrong with an event, as RFC 9457 problem details want it.
 struct Violation {

@@ -1,5 +1,7 @@
 #include "event/text.h"
 
+#include <algorithm>
+
 namespace postbus {
 
 size_t Utf8SequenceSize(std::string_view text) {
@@ -26,6 +28,11 @@ bool IsControl(std::string_view sequence) {
   if (sequence.size() == 1) return first < 0x20 || first == 0x7F;
   if (sequence.size() == 2) return first == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0;
   return sequence == "\u2028" || sequence == "\u2029";
+}
+
+bool EqualIgnoringCase(std::string_view a, std::string_view b) {
+  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::string Quoted(std::string_view text) {

@@ -13,6 +13,9 @@ size_t Utf8SequenceSize(std::string_view text);
 // Is this one UTF-8 sequence a character that ends a line or steers a terminal: C0, DEL, C1, U+2028, U+2029?
 bool IsControl(std::string_view sequence);
 
+// Do they differ in nothing but the case of ASCII letters?
+bool EqualIgnoringCase(std::string_view a, std::string_view b);
+
 // `text` in double quotes: at most 64 bytes of it, cut between characters, `?` for what is a control or no UTF-8.
 std::string Quoted(std::string_view text);
 

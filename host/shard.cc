@@ -167,7 +167,7 @@ class Shard::Impl {
     std::string message_id;
     std::string raw;
     RenderedMail rendered;                // kept only for transports that want parts
-    std::vector<uint32_t> indexes;        // of the envelope's recipients, in event.to
+    std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
     std::vector<postbus_str> recipients;  // the envelope
     std::vector<postbus_mailbox> to;
     postbus_mail mail{};
@@ -185,6 +185,13 @@ class Shard::Impl {
     int faults = 0;
     int64_t paused_until_boot_ms = 0;
     bool probing = false;
+  };
+
+  // What a mail says: the event's own, or what its template made of it.
+  struct MailText {
+    std::string_view subject;
+    std::string_view text;
+    std::string_view html;
   };
 
   // Recipients of one attempt that share outcome and decision.
@@ -302,7 +309,7 @@ class Shard::Impl {
       return FailEvent(job, "invalid_event", ViolationText());
     }
     if (job.id.empty()) job.id = job.event.id.empty() ? job.queued.headers.origin.DerivedId() : job.event.id;
-    const RecipientSet all = RecipientSet::All(job.event.to.size());
+    const RecipientSet all = RecipientSet::All(job.event.recipient_count());
     if (job.due.empty()) job.due = all;
     if ((job.due.bits & ~all.bits) != 0) {
       return FailEvent(job, "invalid_event", "header postbus-rcpt names a recipient the event does not have");
@@ -320,21 +327,26 @@ class Shard::Impl {
     MakeReady(job);
   }
 
-  // Renders and composes; false: the event was dead-lettered.
+  // Renders, where the event has a template, and composes; false: the event was dead-lettered.
   bool Prepare(Job& job) {
     const Transport& transport = *lanes_[job.transport].transport;
-    RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
-    const ByteRange& data = job.event.data;
-    const std::string_view json =
-        data.size == 0 ? std::string_view("{}") : std::string_view(job.queued.value).substr(data.offset, data.size);
-    if (context_.renderer.Render(job.event.template_name, json, rendered) != RenderOutcome::kOk) {
-      FailEvent(job, "render_error", Redacted(rendered.error));
-      return false;
-    }
-    const std::string& subject = job.event.subject.empty() ? rendered.subject : job.event.subject;
-    if (subject.empty()) {
-      FailEvent(job, "invalid_event", "/subject: neither the event nor its template has a subject");
-      return false;
+    MailText mail = {.subject = job.event.subject, .text = job.event.text, .html = job.event.html};
+    if (!job.event.template_name.empty()) {
+      RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
+      const ByteRange& data = job.event.data;
+      const std::string_view json =
+          data.size == 0 ? std::string_view("{}") : std::string_view(job.queued.value).substr(data.offset, data.size);
+      if (context_.renderer.Render(job.event.template_name, json, rendered) != RenderOutcome::kOk) {
+        FailEvent(job, "render_error", Redacted(rendered.error));
+        return false;
+      }
+      mail.text = rendered.text;
+      mail.html = rendered.html;
+      if (mail.subject.empty()) mail.subject = rendered.subject;
+      if (mail.subject.empty()) {
+        FailEvent(job, "invalid_event", "/subject: neither the event nor its template has a subject");
+        return false;
+      }
     }
     const int64_t timestamp = job.event.timestamp_unix_ms;
     const int64_t date = timestamp != 0 ? timestamp : job.queued.headers.accepted_at_unix_ms;
@@ -343,9 +355,9 @@ class Shard::Impl {
     if (transport.wants_raw()) {
       const Status status = composer_.Compose({.from = &job.event.from,
                                                .to = job.event.to,
-                                               .subject = subject,
-                                               .text = rendered.text,
-                                               .html = rendered.html,
+                                               .subject = mail.subject,
+                                               .text = mail.text,
+                                               .html = mail.html,
                                                .message_id = job.message_id,
                                                .date_unix_ms = date},
                                               job.raw);
@@ -354,11 +366,11 @@ class Shard::Impl {
         return false;
       }
     }
-    FillMail(job, subject, date);
+    FillMail(job, mail, date);
     return true;
   }
 
-  void FillMail(Job& job, std::string_view subject, int64_t date) {
+  void FillMail(Job& job, const MailText& mail, int64_t date) {
     const EmailEvent& event = job.event;
     job.mail = {};
     job.mail.size = sizeof job.mail;
@@ -373,8 +385,8 @@ class Shard::Impl {
       return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
     };
     if (non_ascii(event.from.address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
-    for (const Mailbox& to : event.to) {
-      if (non_ascii(to.address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
+    for (size_t i = 0; i < event.recipient_count(); ++i) {
+      if (non_ascii(event.recipient(i).address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
     }
     const Transport& transport = *lanes_[job.transport].transport;
     if (transport.wants_raw()) {
@@ -389,9 +401,9 @@ class Shard::Impl {
       job.parts.from = {View(event.from.name), View(event.from.address)};
       job.parts.to = job.to.data();
       job.parts.n_to = static_cast<uint32_t>(job.to.size());
-      job.parts.subject = View(subject);
-      job.parts.text = View(job.rendered.text);
-      job.parts.html = View(job.rendered.html);
+      job.parts.subject = View(mail.subject);
+      job.parts.text = View(mail.text);
+      job.parts.html = View(mail.html);
       job.parts.date_unix_ms = date;
       job.mail.parts = &job.parts;
     }
@@ -441,10 +453,10 @@ class Shard::Impl {
       Job& job = jobs_[lane.ready[i]];
       job.indexes.clear();
       job.recipients.clear();
-      for (uint32_t r = 0; r < job.event.to.size(); ++r) {
+      for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
         if (!job.due.contains(r)) continue;
         job.indexes.push_back(r);
-        job.recipients.push_back(View(job.event.to[r].address));
+        job.recipients.push_back(View(job.event.recipient(r).address));
       }
       job.mail.recipients = job.recipients.data();
       job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
@@ -686,6 +698,8 @@ class Shard::Impl {
     Trim(job.queued.value);
     Trim(job.rendered.text);
     Trim(job.rendered.html);
+    Trim(job.event.text);
+    Trim(job.event.html);
     free_.push_back(job.slot);
     in_use_.fetch_sub(1, std::memory_order_release);
   }

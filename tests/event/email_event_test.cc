@@ -44,6 +44,11 @@ TEST(PriorityTest, HasNames) {
 
 TEST(EmailEventTest, ClearMakesItNew) {
   EmailEvent event = MustDecode(kSeedExample);
+  event.cc = event.bcc = event.reply_to = event.to;
+  event.html = event.text = "x";
+  event.headers = event.metadata = {{"a", "b"}};
+  event.tags = {"t"};
+  event.attachments.resize(1);
   event.Clear();
   const EmailEvent fresh;
   EXPECT_EQ(event.type, fresh.type);
@@ -55,6 +60,9 @@ TEST(EmailEventTest, ClearMakesItNew) {
   EXPECT_EQ(event.priority, fresh.priority);
   EXPECT_EQ(event.timestamp_unix_ms, fresh.timestamp_unix_ms);
   EXPECT_EQ(event.max_retries, fresh.max_retries);
+  EXPECT_EQ(event.recipient_count(), 0u);
+  EXPECT_TRUE(event.reply_to.empty() && event.html.empty() && event.text.empty() && event.headers.empty() &&
+              event.tags.empty() && event.metadata.empty() && event.attachments.empty());
   for (const ByteRange range : {event.data, event.message, event.retry_count, event.status, event.id_value,
                                 event.from_value, event.timestamp_value}) {
     EXPECT_EQ(range.size, 0u);

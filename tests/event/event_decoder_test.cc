@@ -92,7 +92,8 @@ TEST_F(EventDecoderTest, OptionalFieldsMayBeMissingNullEmptyOrZero) {
   EXPECT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
   for (const std::string_view absent : {"null", "\"\"", "0", "-0", "0.0", "0e5"}) {
     for (const std::string_view field :
-         {"id", "from", "subject", "data", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
+         {"id", "from", "cc", "bcc", "reply_to", "subject", "data", "html", "text", "attachments", "headers", "tags",
+          "metadata", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
       EXPECT_TRUE(DecodeWith("\"" + std::string(field) + "\":" + std::string(absent))) << field << " " << absent;
     }
     EXPECT_TRUE(Decode(R"({"type":)" + std::string(absent) + R"(,"message":{"to":"a@b","template":"t"}})"));
@@ -117,6 +118,13 @@ TEST_F(EventDecoderTest, AnObjectIsReusedWithoutTraces) {
   EXPECT_EQ(event_.max_retries, EmailEvent::kAbsent);
   EXPECT_EQ(event_.data.size, 0u);
   EXPECT_EQ(event_.status.size, 0u);
+  ASSERT_TRUE(Decode(
+      R"({"message":{"to":"a@b","cc":"c@d","bcc":"e@f","reply_to":"g@h","subject":"s","html":"h","text":"t","headers":{"X-A":"b"},)"
+      R"("tags":["t"],"metadata":{"m":"n"},"attachments":[{"filename":"a","content":"QUJD"}]}})"));
+  ASSERT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
+  EXPECT_EQ(event_.recipient_count(), 1u);
+  EXPECT_TRUE(event_.reply_to.empty() && event_.html.empty() && event_.text.empty() && event_.headers.empty() &&
+              event_.tags.empty() && event_.metadata.empty() && event_.attachments.empty());
   EXPECT_FALSE(Decode("{"));
   EXPECT_TRUE(Decode(kSeedExample));
   EXPECT_TRUE(decoder_.violations().empty());
@@ -158,10 +166,10 @@ TEST_F(EventDecoderTest, Recipients) {
   }
   EXPECT_FALSE(Decode(R"({"message":{"template":"t","to":["a@b","x",null,1,["c@d"],{"to":"a@b"},"","d@e"]}})"));
   EXPECT_EQ(Why(), (Violations{{"/to/1", "\"x\" is not an address (RFC 5322 addr-spec)"},
-                               {"/to/2", "a recipient must be a string"},
-                               {"/to/3", "a recipient must be a string"},
-                               {"/to/4", "a recipient must be a string"},
-                               {"/to/5", "a recipient must be a string"},
+                               {"/to/2", "an address must be a string"},
+                               {"/to/3", "an address must be a string"},
+                               {"/to/4", "an address must be a string"},
+                               {"/to/5", "an address must be a string"},
                                {"/to/6", "\"\" is not an address (RFC 5322 addr-spec)"}}));
 }
 
@@ -223,7 +231,6 @@ TEST_F(EventDecoderTest, Template) {
     ExpectRefused(with(missing), "/template", "template is missing");
     EXPECT_EQ(decoder_.violations().size(), 1u);
   }
-  ExpectRefused(R"({"message":{"to":"a@b","html":"<p>","text":"x"}})", "/template", "template is missing");
   ExpectRefused(with("[]"), "/template", "template must be a string");
   EXPECT_EQ(decoder_.violations().size(), 1u);
 }
@@ -345,8 +352,10 @@ TEST_F(EventDecoderTest, TheRootMustBeAnObject) {
 }
 
 TEST_F(EventDecoderTest, KnownFieldsStandOnce) {
-  for (const std::string_view field : {"id", "from", "to", "subject", "template", "data", "priority", "timestamp",
-                                       "retry_count", "max_retries", "status"}) {
+  for (const std::string_view field :
+       {"id",       "from",     "to",        "cc",          "bcc",         "reply_to", "subject",
+        "template", "data",     "html",      "text",        "attachments", "headers",  "tags",
+        "metadata", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
     const std::string twice = "\"" + std::string(field) + "\":null,\"" + std::string(field) + "\":null";
     EXPECT_FALSE(Decode("{\"message\":{" + twice + "}}")) << field;
     EXPECT_EQ(Why().at(0),
@@ -362,7 +371,7 @@ TEST_F(EventDecoderTest, KnownFieldsStandOnce) {
 
 TEST_F(EventDecoderTest, QueueIgnoresUnknownFields) {
   EXPECT_TRUE(Decode(
-      R"({"version":2,"meta":{"to":1},"message":{"To":1,"to":"a@b","template":"t","scheduled_att":"x","html":null,"tags":[["a"]]}})"));
+      R"({"version":2,"meta":{"to":1},"message":{"To":1,"to":"a@b","template":"t","scheduled_at":"x","html":null,"tracking":[["a"]]}})"));
   EXPECT_EQ(event_.to[0].address, "a@b");
 }
 
@@ -376,7 +385,8 @@ TEST_F(EventDecoderTest, ApiRefusesUnknownMessageFields) {
   EXPECT_FALSE(
       DecodeWith(R"("scheduled_att":"2030-01-01T00:00:00Z","a/b~c":1,"":2,"type":"x","state":1)", Strictness::kApi));
   const std::string known =
-      "; known are id, from, to, subject, template, data, priority, timestamp, retry_count, max_retries, status";
+      "; known are id, from, to, cc, bcc, reply_to, subject, template, data, html, text, attachments, headers, tags, "
+      "metadata, priority, timestamp, retry_count, max_retries, status";
   EXPECT_EQ(Why(), (Violations{{"/scheduled_att", "unknown field \"scheduled_att\"" + known},
                                {"/a~1b~0c", "unknown field \"a/b~c\"" + known},
                                {"/", "unknown field \"\"" + known},
@@ -612,24 +622,41 @@ TEST_F(EventDecoderTest, RefusesEveryInjectionInEveryField) {
       }
     }
     for (const std::string& text : {injection, escaped}) {
-      for (const std::string& event : {
-               R"({"message":{"to":"a@b","template":"t","subject":"Hi)" + text + "\"}}",
-               R"({"message":{"to":"a@b","template":"t","subject":")" + text + "Hi\"}}",
-               R"({"message":{"to":"a@b","template":"t","id":"i)" + text + "\"}}",
-               R"({"message":{"to":"a@b","template":"t","id":")" + text + "i\"}}",
-               R"({"message":{"to":"a@b","template":"t)" + text + "\"}}",
-               R"({"message":{"to":"a@b","template":")" + text + "t\"}}",
-               R"({"message":{"to":"a@b)" + text + "\",\"template\":\"t\"}}",
-               R"({"message":{"to":"a)" + text + "@b\",\"template\":\"t\"}}",
-               R"({"message":{"to":"N)" + text + "n <a@b>\",\"template\":\"t\"}}",
-               R"({"message":{"to":["a@b","c@d)" + text + "\"],\"template\":\"t\"}}",
-               R"({"message":{"to":["a@b","c@d <)" + text + ">\"],\"template\":\"t\"}}",
-               R"({"message":{"to":"a@b","template":"t","from":"c@d)" + text + "\"}}",
-               R"({"message":{"to":"a@b","template":"t","from":"N)" + text + "n <c@d>\"}}",
-               R"({"message":{"to":"a@b","template":"t","priority":"high)" + text + "\"}}",
-               R"({"message":{"to":"a@b","template":"t","timestamp":"2025-12-25T20:00:00Z)" + text + "\"}}",
-               R"({"type":"t)" + text + R"(","message":{"to":"a@b","template":"t"}})",
-           }) {
+      for (
+          const std::string& event : {
+              R"({"message":{"to":"a@b","template":"t","subject":"Hi)" + text + "\"}}",
+              R"({"message":{"to":"a@b","template":"t","subject":")" + text + "Hi\"}}",
+              R"({"message":{"to":"a@b","template":"t","id":"i)" + text + "\"}}",
+              R"({"message":{"to":"a@b","template":"t","id":")" + text + "i\"}}",
+              R"({"message":{"to":"a@b","template":"t)" + text + "\"}}",
+              R"({"message":{"to":"a@b","template":")" + text + "t\"}}",
+              R"({"message":{"to":"a@b)" + text + "\",\"template\":\"t\"}}",
+              R"({"message":{"to":"a)" + text + "@b\",\"template\":\"t\"}}",
+              R"({"message":{"to":"N)" + text + "n <a@b>\",\"template\":\"t\"}}",
+              R"({"message":{"to":["a@b","c@d)" + text + "\"],\"template\":\"t\"}}",
+              R"({"message":{"to":["a@b","c@d <)" + text + ">\"],\"template\":\"t\"}}",
+              R"({"message":{"to":"a@b","template":"t","from":"c@d)" + text + "\"}}",
+              R"({"message":{"to":"a@b","template":"t","from":"N)" + text + "n <c@d>\"}}",
+              R"({"message":{"to":"a@b","template":"t","priority":"high)" + text + "\"}}",
+              R"({"message":{"to":"a@b","template":"t","timestamp":"2025-12-25T20:00:00Z)" + text + "\"}}",
+              R"({"type":"t)" + text + R"(","message":{"to":"a@b","template":"t"}})",
+              R"({"message":{"to":"a@b","template":"t","cc":"N)" + text + "n <c@d>\"}}",
+              R"({"message":{"to":"a@b","template":"t","bcc":["c@d)" + text + "\"]}}",
+              R"({"message":{"to":"a@b","template":"t","reply_to":"c)" + text + "@d\"}}",
+              R"({"message":{"to":"a@b","template":"t","headers":{"X-A":"v)" + text + "v\"}}}",
+              R"({"message":{"to":"a@b","template":"t","headers":{"X-A)" + text + "\":\"v\"}}}",
+              R"({"message":{"to":"a@b","template":"t","tags":["t)" + text + "\"]}}",
+              R"({"message":{"to":"a@b","template":"t","metadata":{"k":"v)" + text + "v\"}}}",
+              R"({"message":{"to":"a@b","template":"t","metadata":{"k)" + text + "\":\"v\"}}}",
+              R"({"message":{"to":"a@b","template":"t","attachments":[{"content":"QUJD","filename":"f)" + text +
+                  "f\"}]}}",
+              R"({"message":{"to":"a@b","template":"t","attachments":[{"content":"QUJD","filename":"f","content_type":"a/b)" +
+                  text + "\"}]}}",
+              R"({"message":{"to":"a@b","template":"t","attachments":[{"content":"QUJD","filename":"f","content_id":"i)" +
+                  text + "\"}]}}",
+              R"({"message":{"to":"a@b","template":"t","attachments":[{"filename":"f","content":"QUJD)" + text +
+                  "\"}]}}",
+          }) {
         ++tried;
         EXPECT_FALSE(Decode(event)) << ::testing::PrintToString(event);
         for (const auto& [pointer, detail] : Why()) {
@@ -639,7 +666,263 @@ TEST_F(EventDecoderTest, RefusesEveryInjectionInEveryField) {
       }
     }
   }
-  EXPECT_GE(tried, 50 * 16);
+  EXPECT_GE(tried, 50 * 28);
+}
+
+TEST_F(EventDecoderTest, HtmlAndTextInsteadOfATemplate) {
+  auto with = [](std::string_view members) { return R"({"message":{"to":"a@b",)" + std::string(members) + "}}"; };
+  for (const std::string_view zero :
+       {"", R"(,"template":"","data":{})", R"(,"template":null,"data":null)", R"(,"data":{ })"}) {
+    ASSERT_TRUE(Decode(
+        with(R"("subject":"s","html":"<p>Gr\u00fc\u00dfe\r\n","text":"Gr\u00fc\u00dfe\n")" + std::string(zero))));
+    EXPECT_EQ(event_.template_name, "");
+    EXPECT_EQ(event_.html, "<p>Grüße\r\n");
+    EXPECT_EQ(event_.text, "Grüße\n");
+  }
+  ASSERT_TRUE(Decode(with(R"("subject":"s","html":"<p>")")));
+  EXPECT_EQ(event_.text, "");
+  ASSERT_TRUE(Decode(with(R"("subject":"s","text":"x","html":"")")));
+  EXPECT_EQ(event_.html, "");
+  EXPECT_EQ(event_.text, "x");
+
+  EXPECT_FALSE(Decode(with(R"("subject":"s","html":"","text":null)")));
+  EXPECT_EQ(
+      Why(),
+      (Violations{{"/template", "template is missing: the name of a template; or give html, text or both instead"}}));
+  for (const std::string_view both : {R"("template":"t","html":"<p>")", R"("text":"x","template":"t")"}) {
+    EXPECT_FALSE(Decode(with(R"("subject":"s",)" + std::string(both))));
+    EXPECT_EQ(
+        Why(),
+        (Violations{{"/template", "template is given beside html or text: a mail is made of one or of the others"}}));
+  }
+  EXPECT_FALSE(Decode(with(R"("text":"x","subject":"")")));
+  EXPECT_EQ(Why(), (Violations{{"/subject", "subject is missing: without a template nothing else gives one"}}));
+  EXPECT_FALSE(Decode(with(R"("subject":"s","text":"Hello {{Name}}","data":{"Name":"A"})")));
+  EXPECT_EQ(Why(), (Violations{{"/data", "data is for a template; html and text are sent as they are"}}));
+  EXPECT_FALSE(Decode(with(R"("subject":"s","html":["<p>"],"text":1)")));
+  EXPECT_EQ(Why(), (Violations{{"/html", "html must be a string"}, {"/text", "text must be a string"}}));
+  EXPECT_FALSE(Decode(with(R"("subject":"s","html":"a\u0000b")")));
+  EXPECT_EQ(Why(), (Violations{{"/html", "a string has U+0000 in it"}}));
+}
+
+TEST_F(EventDecoderTest, CcBccAndReplyTo) {
+  ASSERT_TRUE(DecodeWith(R"("cc":"Ann <c@d>","bcc":["e@f","g@h"],"reply_to":["i@j"])"));
+  EXPECT_EQ(event_.cc, (std::vector<Mailbox>{{"Ann", "c@d"}}));
+  EXPECT_EQ(event_.bcc, (std::vector<Mailbox>{{"", "e@f"}, {"", "g@h"}}));
+  EXPECT_EQ(event_.reply_to, (std::vector<Mailbox>{{"", "i@j"}}));
+  ASSERT_EQ(event_.recipient_count(), 4u);
+  const std::string_view in_order[] = {"a@b", "c@d", "e@f", "g@h"};
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(event_.recipient(i).address, in_order[i]);
+
+  ASSERT_TRUE(DecodeWith(R"("cc":[],"bcc":"","reply_to":null)"));
+  EXPECT_TRUE(event_.cc.empty() && event_.bcc.empty() && event_.reply_to.empty());
+  EXPECT_FALSE(DecodeWith(R"("cc":["x",1],"bcc":{},"reply_to":["y",["z@z"]])"));
+  EXPECT_EQ(Why(), (Violations{{"/cc/0", "\"x\" is not an address (RFC 5322 addr-spec)"},
+                               {"/cc/1", "an address must be a string"},
+                               {"/bcc", "bcc must be a string or a list of strings"},
+                               {"/reply_to/0", "\"y\" is not an address (RFC 5322 addr-spec)"},
+                               {"/reply_to/1", "an address must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, AtMost50RecipientsInAll) {
+  auto list = [](int count) {
+    std::string json = "[";
+    for (int i = 0; i < count; ++i) json += i > 0 ? R"(,"a@b")" : R"("a@b")";
+    return json + "]";
+  };
+  EXPECT_TRUE(DecodeWith("\"cc\":" + list(24) + ",\"bcc\":" + list(25) + ",\"reply_to\":" + list(50)));
+  EXPECT_EQ(event_.recipient_count(), 50u);
+  EXPECT_FALSE(DecodeWith("\"cc\":" + list(25) + ",\"bcc\":" + list(25)));
+  EXPECT_EQ(Why(), (Violations{{"/bcc", "to, cc and bcc have 51 recipients together; at most 50 are allowed"}}));
+  EXPECT_FALSE(DecodeWith("\"cc\":" + list(50)));
+  EXPECT_EQ(Why(), (Violations{{"/cc", "to, cc and bcc have 51 recipients together; at most 50 are allowed"}}));
+  EXPECT_FALSE(DecodeWith("\"reply_to\":" + list(51)));
+  EXPECT_EQ(Why(), (Violations{{"/reply_to", "reply_to has 51 addresses; at most 50 are allowed"}}));
+}
+
+TEST_F(EventDecoderTest, Headers) {
+  ASSERT_TRUE(DecodeWith(
+      R"("headers":{"List-Unsubscribe":" <https://x.example/u?a=%20b>, <mailto:u@x.example> ","X-A_1":"Gr\u00fc\u00dfe\tx","X-N":null,"X-E":" "})"));
+  EXPECT_EQ(event_.headers,
+            (std::vector<NamedText>{{"List-Unsubscribe", "<https://x.example/u?a=%20b>, <mailto:u@x.example>"},
+                                    {"X-A_1", "Grüße\tx"}}));
+  for (const std::string_view none : {"{}", "null", R"("")"}) {
+    ASSERT_TRUE(DecodeWith("\"headers\":" + std::string(none)));
+    EXPECT_TRUE(event_.headers.empty());
+  }
+  EXPECT_FALSE(DecodeWith(R"("headers":["X-A: b"])"));
+  EXPECT_EQ(Why(), (Violations{{"/headers", "headers must be an object of strings"}}));
+  EXPECT_FALSE(DecodeWith(R"("headers":{"X-A":1,"X-B":["b"],"X-C":{"X-D":"e"},"x-a":"v","X A":"v","":"v","X:":"v"})"));
+  EXPECT_EQ(Why(), (Violations{{"/headers/X-A", "a value of headers must be a string"},
+                               {"/headers/X-B", "a value of headers must be a string"},
+                               {"/headers/X-C", "a value of headers must be a string"},
+                               {"/headers/X A", "\"X A\" is not a header's name: 1 to 76 of A-Z a-z 0-9 - _"},
+                               {"/headers/", "\"\" is not a header's name: 1 to 76 of A-Z a-z 0-9 - _"},
+                               {"/headers/X:", "\"X:\" is not a header's name: 1 to 76 of A-Z a-z 0-9 - _"}}));
+  EXPECT_FALSE(DecodeWith(R"("headers":{"X-A":"1","x-a":"2"})"));
+  EXPECT_EQ(Why(), (Violations{{"/headers/x-a", "\"x-a\" is given twice"}}));
+  EXPECT_TRUE(DecodeWith("\"headers\":{\"X-A\":\"" + std::string(993, 'v') + "\"}"));
+  EXPECT_FALSE(DecodeWith("\"headers\":{\"X-A\":\"" + std::string(994, 'v') + "\"}"));
+  EXPECT_EQ(Why(), (Violations{{"/headers/X-A", "\"X-A\" has 999 bytes with its name; at most 998 are allowed"}}));
+  EXPECT_FALSE(DecodeWith("\"headers\":{\"" + std::string(77, 'X') + "\":\"v\"}"));
+  std::string many = "\"headers\":{";
+  for (int i = 0; i < 51; ++i) many += (i > 0 ? ",\"X-" : "\"X-") + std::to_string(i) + "\":\"v\"";
+  EXPECT_FALSE(DecodeWith(many + "}"));
+  EXPECT_EQ(Why(), (Violations{{"/headers", "headers has 51 entries; at most 50 are allowed"}}));
+}
+
+TEST_F(EventDecoderTest, HeadersThatAreNotTheProducersAreRefusedByName) {
+  const std::pair<std::string, std::string> owned[] = {
+      {"From", "is the field from of the message"},
+      {"to", "is the field to of the message"},
+      {"CC", "is the field cc of the message"},
+      {"bCC", "is the field bcc of the message"},
+      {"Reply-to", "is the field reply_to of the message"},
+      {"SUBJECT", "is the field subject of the message"},
+      {"Date", "is the field timestamp of the message"},
+  };
+  for (const auto& [name, detail] : owned) {
+    EXPECT_FALSE(DecodeWith("\"headers\":{\"" + name + "\":\"v\"}"));
+    EXPECT_EQ(Why(), (Violations{{"/headers/" + name, "\"" + name + "\" " + detail}}));
+  }
+  for (const std::string name :
+       {"Sender", "Message-ID", "message-id", "Mime-Version", "Received", "Return-Path", "DKIM-Signature",
+        "DomainKey-Signature", "Delivered-To", "Auto-Submitted", "Authentication-Results", "Content-Type", "content-",
+        "CONTENT-ID", "Resent-To", "ARC-Seal", "X-Postbus-Original-To"}) {
+    EXPECT_FALSE(DecodeWith("\"headers\":{\"" + name + "\":\"v\"}"));
+    EXPECT_EQ(
+        Why(),
+        (Violations{{"/headers/" + name, "\"" + name + "\" is written by postbus and by the servers on the way"}}));
+  }
+  EXPECT_TRUE(DecodeWith(
+      R"("headers":{"X-From":"v","To-Do":"v","References":"<a@b>","In-Reply-To":"<a@b>","Contents":"v","List-Unsubscribe-Post":"List-Unsubscribe=One-Click"})"));
+}
+
+TEST_F(EventDecoderTest, TagsAndMetadata) {
+  ASSERT_TRUE(
+      DecodeWith(R"("tags":["welcome","Gr\u00fc\u00dfe"],"metadata":{"order":"7","Order":"","user id":"u/1"})"));
+  EXPECT_EQ(event_.tags, (std::vector<std::string>{"welcome", "Grüße"}));
+  EXPECT_EQ(event_.metadata, (std::vector<NamedText>{{"order", "7"}, {"user id", "u/1"}}));
+  ASSERT_TRUE(DecodeWith(R"("tags":[],"metadata":{})"));
+  EXPECT_TRUE(event_.tags.empty() && event_.metadata.empty());
+  EXPECT_FALSE(DecodeWith("\"tags\":[\"\",1,\"" + std::string(129, 't') +
+                          R"(",["x"],null],"metadata":{"":"x","a":1,"b":{"c":"d"}})"));
+  EXPECT_EQ(Why(), (Violations{{"/tags/0", "a tag must be a string of 1 to 128 bytes"},
+                               {"/tags/1", "a tag must be a string of 1 to 128 bytes"},
+                               {"/tags/2", "a tag must be a string of 1 to 128 bytes"},
+                               {"/tags/3", "a tag must be a string of 1 to 128 bytes"},
+                               {"/tags/4", "a tag must be a string of 1 to 128 bytes"},
+                               {"/metadata/", "\"\" is not a name of metadata: 1 to 64 bytes, no control character"},
+                               {"/metadata/a", "a value of metadata must be a string"},
+                               {"/metadata/b", "a value of metadata must be a string"}}));
+  EXPECT_FALSE(DecodeWith(R"("tags":"x","metadata":[])"));
+  EXPECT_EQ(Why(), (Violations{{"/tags", "tags must be a list of strings"},
+                               {"/metadata", "metadata must be an object of strings"}}));
+  EXPECT_FALSE(DecodeWith(R"("tags":["1","2","3","4","5","6","7","8","9","10","11"])"));
+  EXPECT_EQ(Why(), (Violations{{"/tags", "tags has 11 entries; at most 10 are allowed"}}));
+  EXPECT_FALSE(DecodeWith("\"metadata\":{\"a\":\"" + std::string(513, 'v') + R"(","a":"b"})"));
+  EXPECT_EQ(Why(), (Violations{{"/metadata/a", "\"a\" has 513 bytes; at most 512 are allowed"}}));
+}
+
+TEST_F(EventDecoderTest, Attachments) {
+  ASSERT_TRUE(DecodeWith(
+      R"("attachments" : [ {"filename":"Gr\u00fc\u00dfe.PDF","content" : "QUJD"},{"content":"QUI=","filename":"logo","content_type":"image/png","content_id":"logo@1"},)"
+      R"({"content_id":"","content_type":null,"filename":"x.ics","content":"Pz8\/Kys=","other":[{"filename":1}]}])"));
+  ASSERT_EQ(event_.attachments.size(), 3u);
+  EXPECT_EQ(event_.attachments[0].filename, "Grüße.PDF");
+  EXPECT_EQ(event_.attachments[0].content_type, "application/pdf");
+  EXPECT_EQ(event_.attachments[0].content_id, "");
+  EXPECT_EQ(At(text_, event_.attachments[0].content), "QUJD");
+  EXPECT_EQ(event_.attachments[1].content_type, "image/png");
+  EXPECT_EQ(event_.attachments[1].content_id, "logo@1");
+  std::string scratch;
+  EXPECT_EQ(AttachmentBase64(text_, event_.attachments[1], scratch).data(),
+            text_.data() + event_.attachments[1].content.offset);  // no copy
+  EXPECT_EQ(event_.attachments[2].content_type, "text/calendar");
+  EXPECT_EQ(AttachmentBase64(text_, event_.attachments[2], scratch), "Pz8/Kys=");
+  ASSERT_TRUE(DecodeWith(R"("attachments":[{"filename":"a","content":"\u0051\u003d\u003D\/"}])") == false);
+  ASSERT_TRUE(DecodeWith(R"("attachments":[{"filename":"a","content":"\u0051\/\u003d\u003D"}])"));
+  EXPECT_EQ(AttachmentBase64(text_, event_.attachments[0], scratch), "Q/==");
+  EXPECT_EQ(event_.attachments[0].content_type, "application/octet-stream");
+}
+
+TEST_F(EventDecoderTest, AttachmentsThatAreRefused) {
+  auto why = [&](std::string_view attachments, Strictness strictness = Strictness::kQueue) {
+    EXPECT_FALSE(DecodeWith("\"attachments\":" + std::string(attachments), strictness)) << attachments;
+    return Why();
+  };
+  EXPECT_EQ(why("{}"), (Violations{{"/attachments", "attachments must be a list of objects"}}));
+  EXPECT_EQ(why(R"(["a",{},[{"filename":"x"}]])"),
+            (Violations{{"/attachments/0", "an attachment must be an object"},
+                        {"/attachments/1/filename", "filename is missing"},
+                        {"/attachments/1/content", "content is missing: the file in base64"},
+                        {"/attachments/2", "an attachment must be an object"}}));
+  EXPECT_EQ(why(R"([{"filename":1,"content":{"a":"QUJD"},"content_type":[],"content_id":true}])"),
+            (Violations{{"/attachments/0/filename", "filename must be a string"},
+                        {"/attachments/0/content", "content must be a string"},
+                        {"/attachments/0/content_type", "content_type must be a string"},
+                        {"/attachments/0/content_id", "content_id must be a string"}}));
+  EXPECT_EQ(why(R"([{"filename":"a","content":"QUJD","filename":"b"}])"),
+            (Violations{{"/attachments/0/filename", "filename is given twice"}}));
+  EXPECT_EQ(
+      why(R"([{"filename":"a","content":"QUJD","contentType":"a/b","x":1}])", Strictness::kApi),
+      (Violations{{"/attachments/0/contentType", "unknown field \"contentType\"; did you mean \"content_type\"?"},
+                  {"/attachments/0/x", "unknown field \"x\"; known are filename, content, content_type, content_id"}}));
+  for (const std::string_view content :
+       {"A", "QQ=", "QQ", "=QQQ", "Q===", "QQ=Q", "QU JD", R"(QUJD\nQUJD)", "QU-_", "QUJD====", "QUI=QUI="}) {
+    EXPECT_EQ(why(R"([{"filename":"a","content":")" + std::string(content) + "\"}]"),
+              (Violations{{"/attachments/0/content",
+                           "content is not base64 (RFC 4648 section 4: + and /, padded with =, no line breaks)"}}))
+        << content;
+  }
+  for (const std::string_view name : {"a/b.pdf", R"(C:\\b.pdf)", R"(a\tb)", "../x"}) {
+    EXPECT_EQ(why(R"([{"content":"QUJD","filename":")" + std::string(name) + "\"}]").size(), 1u) << name;
+  }
+  EXPECT_EQ(why(R"([{"content":"QUJD","filename":"a/b.pdf"}])"),
+            (Violations{{"/attachments/0/filename", "\"a/b.pdf\" is not a file's name: without folders, please"}}));
+  EXPECT_EQ(why(R"([{"content":"QUJD","filename":")" + std::string(256, 'x') + "\"}]"),
+            (Violations{{"/attachments/0/filename", "filename has 256 bytes; at most 255 are allowed"}}));
+  for (const std::string_view type : {"pdf", "application/", "/pdf", "a/b;", "a/b; c", "a/b; c=", "a/b c=d",
+                                      "a/b;c=\\\"d", "a/ü", "a/b; charset=utf 8"}) {
+    EXPECT_EQ(why(R"([{"content":"QUJD","filename":"a","content_type":")" + std::string(type) + "\"}]"),
+              (Violations{{"/attachments/0/content_type",
+                           (type == "a/b;c=\\\"d" ? "\"a/b;c=\"d\"" : "\"" + std::string(type) + "\"") +
+                               " is not a media type, such as application/pdf or text/csv; charset=utf-8"}}))
+        << type;
+  }
+  for (const std::string_view type : {"multipart/mixed", "Message/rfc822"}) {
+    EXPECT_EQ(
+        why(R"([{"content":"QUJD","filename":"a","content_type":")" + std::string(type) + "\"}]"),
+        (Violations{{"/attachments/0/content_type",
+                     "\"" + std::string(type) + "\" cannot be attached (RFC 2046 5); application/octet-stream can"}}));
+  }
+  for (const std::string_view id : {"<logo>", "a b", "ü", "a%20"}) {
+    EXPECT_EQ(why(R"([{"content":"QUJD","filename":"a","content_id":")" + std::string(id) + "\"}]").at(0).first,
+              "/attachments/0/content_id");
+  }
+  EXPECT_EQ(
+      why(R"([{"content":"QUJD","filename":"a","content_id":"x"},{"content":"QUJD","filename":"b","content_id":"x"}])"),
+      (Violations{{"/attachments/1/content_id", "\"x\" is another attachment's content_id, too"}}));
+  std::string many = "[";
+  for (int i = 0; i < 51; ++i) many += std::string(i > 0 ? "," : "") + R"({"filename":"a","content":"QUJD"})";
+  EXPECT_EQ(why(many + "]"), (Violations{{"/attachments", "attachments has 51 entries; at most 50 are allowed"}}));
+}
+
+TEST_F(EventDecoderTest, MediaTypesOfAttachments) {
+  for (const std::string_view type :
+       {"application/pdf", "text/csv; charset=utf-8", "text/calendar;method=REQUEST; charset=\\\"utf 8\\\"",
+        "application/vnd.a+b.c-d", "TEXT/Plain"}) {
+    EXPECT_TRUE(
+        DecodeWith(R"("attachments":[{"content":"QUJD","filename":"a","content_type":")" + std::string(type) + "\"}]"))
+        << type;
+  }
+}
+
+TEST_F(EventDecoderTest, LargeAttachmentsStayWhereTheyAre) {
+  const std::string content(800 * 1024, 'A');
+  ASSERT_TRUE(DecodeWith(R"("attachments":[{"filename":"a.bin","content":")" + content + "\"}]"));
+  EXPECT_EQ(event_.attachments[0].content.size, content.size());
+  EXPECT_EQ(At(text_, event_.attachments[0].content), content);
 }
 
 TEST_F(EventDecoderTest, DecodesABareMessage) {
@@ -651,8 +934,10 @@ TEST_F(EventDecoderTest, DecodesABareMessage) {
   EXPECT_EQ(At(json, event_.data), R"({"a":1})");
   EXPECT_EQ(At(json, event_.status), R"("x")");
   EXPECT_FALSE(decoder_.DecodeMessage("{}", Strictness::kApi, event_));
-  EXPECT_EQ(Why(), (Violations{{"/to", "to is missing: an address or a list of them"},
-                               {"/template", "template is missing: the name of a template"}}));
+  EXPECT_EQ(
+      Why(),
+      (Violations{{"/to", "to is missing: an address or a list of them"},
+                  {"/template", "template is missing: the name of a template; or give html, text or both instead"}}));
   EXPECT_FALSE(decoder_.DecodeMessage(kSeedExample, Strictness::kApi, event_));
   EXPECT_EQ(Why().size(), 4u);  // type and message are unknown, to and template missing
 }

@@ -26,16 +26,38 @@ std::string_view At(std::string_view json, ByteRange range) {
 
 void RequireSameMail(std::string_view json_a, const EmailEvent& a, std::string_view json_b, const EmailEvent& b) {
   Require(a.type == b.type && a.to == b.to && a.subject == b.subject && a.template_name == b.template_name);
+  Require(a.cc == b.cc && a.bcc == b.bcc && a.reply_to == b.reply_to && a.html == b.html && a.text == b.text);
+  Require(a.headers == b.headers && a.tags == b.tags && a.metadata == b.metadata);
+  Require(a.attachments.size() == b.attachments.size());
+  for (size_t i = 0; i < a.attachments.size(); ++i) {
+    Require(At(json_a, a.attachments[i].content) == At(json_b, b.attachments[i].content));
+  }
   Require(a.priority == b.priority && a.max_retries == b.max_retries);
   Require(At(json_a, a.data) == At(json_b, b.data));
 }
 
 void RequireWellFormed(std::string_view json, const EmailEvent& event) {
-  Require(!event.to.empty() && event.to.size() <= postbus::EventLimits::kMaxRecipients);
+  Require(!event.to.empty() && event.recipient_count() <= postbus::EventLimits::kMaxRecipients);
   Require(event.id.empty() || postbus::IsValidId(event.id));
-  Require(!event.template_name.empty());
+  Require(event.template_name.empty() != (event.html.empty() && event.text.empty()));
+  Require(!event.template_name.empty() || !event.subject.empty());
   Require(postbus::HeaderTextProblem(event.subject) == nullptr && postbus::HeaderTextProblem(event.type) == nullptr);
-  for (const postbus::Mailbox& mailbox : event.to) {
+  for (const postbus::NamedText& header : event.headers) {
+    Require(!header.name.empty() && !header.value.empty());
+    Require(postbus::HeaderTextProblem(header.name) == nullptr && postbus::HeaderTextProblem(header.value) == nullptr);
+  }
+  std::string scratch;
+  for (const postbus::Attachment& file : event.attachments) {
+    Require(!file.filename.empty() && !file.content_type.empty());
+    Require(postbus::HeaderTextProblem(file.filename) == nullptr);
+    const std::string_view content = postbus::AttachmentBase64(json, file, scratch);
+    At(json, file.content);
+    Require(!content.empty() && content.size() % 4 == 0);
+    Require(content.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") ==
+            std::string_view::npos);
+  }
+  for (size_t i = 0; i < event.recipient_count(); ++i) {
+    const postbus::Mailbox& mailbox = event.recipient(i);
     Require(std::count(mailbox.address.begin(), mailbox.address.end(), '@') == 1);
     Require(mailbox.address.find_first_of(" <>\t\r\n\"") == std::string::npos);
     Require(postbus::HeaderTextProblem(mailbox.name) == nullptr);
