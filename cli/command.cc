@@ -4,12 +4,13 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "event/email_event.h"
 #include "host/config_load.h"
 
 namespace postbus {
 
-void ConfigOptions::AddTo(CLI::App& command) {
-  command.add_option("-c,--config", file, "Configuration file (YAML)")->required()->type_name("FILE");
+void ConfigOptions::AddTo(CLI::App& command, bool required) {
+  command.add_option("-c,--config", file, "Configuration file (YAML)")->required(required)->type_name("FILE");
   command.add_option("--set", overrides, "Overrides a key of the configuration, e.g. api.listen=127.0.0.1:8081")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
@@ -22,6 +23,25 @@ Config ConfigOptions::LoadOrExit() const {
     std::exit(kExitConfig);
   }
   return std::move(*config);
+}
+
+void AddExample(CLI::App& command, std::string lines) {
+  for (size_t at = lines.find('\n'); at != lines.npos; at = lines.find('\n', at + 3)) lines.replace(at, 1, "\n  ");
+  command.footer("Example:\n  " + lines);
+}
+
+void AddOutputOption(CLI::App& command, std::string& output, std::vector<std::string> formats) {
+  command.add_option("--output", output, "Format of what is printed")
+      ->check(CLI::IsMember(std::move(formats)))
+      ->type_name("")
+      ->capture_default_str();
+}
+
+void AddJsonMember(std::string_view name, std::string_view value, std::string& json) {
+  if (json.back() != '{') json += ',';
+  AppendJsonString(name, json);
+  json += ':';
+  AppendJsonString(value, json);
 }
 
 void PrintError(const Status& status) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "event/status.h"
@@ -24,7 +25,7 @@ struct ConfigOptions {
   std::string file;
   std::vector<std::string> overrides;
 
-  void AddTo(CLI::App& command);
+  void AddTo(CLI::App& command, bool required = true);
   // Loads it; on failure prints the error and ends the program.
   Config LoadOrExit() const;
 };
@@ -36,9 +37,19 @@ int ExitCodeOf(const Status& status);
 // Both, then std::exit.
 [[noreturn]] void Die(const Status& status);
 
+// What `command` prints under Example in its --help: whole command lines. A test runs each.
+void AddExample(CLI::App& command, std::string lines);
+
+// --output text|json (or others) into `output`, which has the default.
+void AddOutputOption(CLI::App& command, std::string& output, std::vector<std::string> formats = {"text", "json"});
+
+// Appends `,"name":"value"` to a JSON object that is being written, without the comma where it is its first member.
+void AddJsonMember(std::string_view name, std::string_view value, std::string& json);
+
 void AddServeCommands(CLI::App& program);  // serve, host, api
 void AddValidateCommand(CLI::App& program);
 void AddSendCommand(CLI::App& program);
 void AddTopicsCommand(CLI::App& program);
+void AddPluginsCommand(CLI::App& program);
 
 }  // namespace postbus

@@ -32,7 +32,7 @@ function(postbus_add_script_test name)
   endif()
   add_test(NAME ${name} COMMAND Python3::Interpreter ${ARG_SCRIPT} ${ARG_ARGS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" SKIP_RETURN_CODE 77
-    ENVIRONMENT "POSTBUS_BUILD_DIR=${CMAKE_BINARY_DIR};POSTBUS_KAFKA_STATE=${CMAKE_BINARY_DIR}/tests/kafka.json;PYTHONDONTWRITEBYTECODE=1;PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/support:${CMAKE_SOURCE_DIR}/tests/support/kafka")
+    ENVIRONMENT "POSTBUS_BUILD_DIR=${CMAKE_BINARY_DIR};POSTBUS_KAFKA_STATE=${CMAKE_BINARY_DIR}/tests/kafka.json;PYTHONDONTWRITEBYTECODE=1;PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/support:${CMAKE_SOURCE_DIR}/tests/e2e:${CMAKE_SOURCE_DIR}/tests/support/kafka")
   if(ARG_KAFKA)
     set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED kafka)
   endif()

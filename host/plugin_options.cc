@@ -53,6 +53,11 @@ bool IsInside(const postbus_option& option, int64_t value) {
   return !IsBounded(option) || (value >= option.minimum && value <= option.maximum);
 }
 
+std::string RangeInBrackets(const postbus_option& option) {
+  const std::string range = OptionRange(option);
+  return range.empty() ? range : " (" + range + ")";
+}
+
 std::string IntegerSentence(const postbus_option& option) {
   const std::string_view unit = PluginText(option.unit);
   std::string sentence = "is not a number";
@@ -61,29 +66,7 @@ std::string IntegerSentence(const postbus_option& option) {
   } else if (!unit.empty()) {
     sentence += " of " + std::string(unit);
   }
-  if (IsBounded(option)) {
-    sentence += " (" + std::to_string(option.minimum) + "–" + std::to_string(option.maximum) + ")";
-  }
-  return sentence;
-}
-
-std::string MeasureSentence(const postbus_option& option, std::string_view measure, std::span<const Unit> units) {
-  std::string sentence = "is not a " + std::string(measure);
-  if (IsBounded(option)) {
-    sentence += " (" + InUnits(option.minimum, units) + "–" + InUnits(option.maximum, units) + ")";
-  }
-  return sentence;
-}
-
-std::vector<std::string_view> Choices(const postbus_option& option) {
-  std::vector<std::string_view> choices;
-  std::string_view rest = PluginText(option.choices);
-  while (true) {
-    const size_t bar = rest.find('|');
-    choices.push_back(rest.substr(0, bar));
-    if (bar == std::string_view::npos) return choices;
-    rest.remove_prefix(bar + 1);
-  }
+  return sentence + RangeInBrackets(option);
 }
 
 std::optional<int64_t> ParseInteger(std::string_view text) {
@@ -153,9 +136,30 @@ PluginOptions::~PluginOptions() = default;
 
 const postbus_options& PluginOptions::view() const { return impl_->view; }
 
+std::string OptionRange(const postbus_option& option) {
+  if (!IsBounded(option)) return {};
+  const auto written = [&](int64_t bound) {
+    if (option.type == POSTBUS_OPTION_DURATION) return InUnits(bound, kDurationUnits);
+    if (option.type == POSTBUS_OPTION_SIZE) return InUnits(bound, kSizeUnits);
+    return std::to_string(bound);
+  };
+  return written(option.minimum) + "–" + written(option.maximum);
+}
+
+std::vector<std::string_view> OptionChoices(const postbus_option& option) {
+  std::vector<std::string_view> choices;
+  std::string_view rest = PluginText(option.choices);
+  while (true) {
+    const size_t bar = rest.find('|');
+    choices.push_back(rest.substr(0, bar));
+    if (bar == std::string_view::npos) return choices;
+    rest.remove_prefix(bar + 1);
+  }
+}
+
 std::string OptionTextProblem(const postbus_option& option, std::string_view text) {
   if (option.type == POSTBUS_OPTION_ENUM) {
-    const std::vector<std::string_view> choices = Choices(option);
+    const std::vector<std::string_view> choices = OptionChoices(option);
     if (std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
     std::string sentence = "is not one of";
     for (const std::string_view choice : choices) {
@@ -168,9 +172,9 @@ std::string OptionTextProblem(const postbus_option& option, std::string_view tex
     case POSTBUS_OPTION_INTEGER:
       return IntegerSentence(option);
     case POSTBUS_OPTION_DURATION:
-      return MeasureSentence(option, "duration such as 30s or 1h30m", kDurationUnits);
+      return "is not a duration such as 30s or 1h30m" + RangeInBrackets(option);
     case POSTBUS_OPTION_SIZE:
-      return MeasureSentence(option, "size such as 512, 900KiB or 10MiB", kSizeUnits);
+      return "is not a size such as 512, 900KiB or 10MiB" + RangeInBrackets(option);
     default:
       return "is not true or false";
   }

@@ -5,6 +5,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "event/status.h"
 #include "host/config.h"
@@ -38,6 +40,12 @@ class PluginOptions {
 // "" if `text` is a value of `option`, else what it is instead, to be put after the quoted text: `is not a port
 // (1–65535)`.
 std::string OptionTextProblem(const postbus_option& option, std::string_view text);
+
+// "" or the bounds as they would be written: `1–65535`, `1s–10m`.
+std::string OptionRange(const postbus_option& option);
+
+// The values of an ENUM.
+std::vector<std::string_view> OptionChoices(const postbus_option& option);
 
 // `30s`, `1h30m`, `250ms`; `10MiB`, `900KiB`, `512`; nullopt: not one.
 std::optional<int64_t> ParseDurationMs(std::string_view text);
