@@ -1,13 +1,18 @@
 #include "queue/sqlite/database.h"
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
+
+#include "event/clock.h"
 
 namespace postbus::sqlite {
 namespace {
 
 // How long a connection waits where another process is recovering the file or switching it to WAL.
 constexpr int kBusyTimeoutMs = 5000;
+constexpr auto kBusyPause = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -37,8 +42,16 @@ Result<Database> Database::Open(const std::string& path) {
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (sqlite3_open_v2(path.c_str(), &database.connection_, flags, nullptr) != SQLITE_OK) return database.Failure();
   sqlite3_busy_timeout(database.connection_, kBusyTimeoutMs);
+  // Two that switch a new file to WAL at once would wait for each other: SQLite tells one of them without waiting.
+  const int64_t deadline = BootTimeMs() + kBusyTimeoutMs;
+  while (!database.Execute("PRAGMA journal_mode=WAL")) {
+    if ((sqlite3_errcode(database.connection_) & 0xFF) != SQLITE_BUSY || BootTimeMs() >= deadline) {
+      return database.Failure();
+    }
+    std::this_thread::sleep_for(kBusyPause);
+  }
   // Large WAL: most rows are deleted before a checkpoint would have carried them into the file.
-  if (!database.Execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=8192;"
+  if (!database.Execute("PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=8192;"
                         "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384;")) {
     return database.Failure();
   }

@@ -271,6 +271,18 @@ TEST_F(SqliteQueueTest, ManyProcessesMakeAndShareOneFile) {
   ExpectSound();
 }
 
+TEST_F(SqliteQueueTest, ManyProcessesOpenANewFileAtOnce) {
+  for (int round = 0; round < 20; ++round) {
+    config_.sqlite.path = directory_ / ("new" + std::to_string(round) + ".db");
+    std::vector<std::unique_ptr<Child>> children;
+    for (int p = 0; p < 6; ++p) {
+      children.push_back(std::make_unique<Child>([this] { Open(Role::kProducer).reset(); }));
+    }
+    for (auto& child : children) child->Go();
+    for (auto& child : children) EXPECT_EQ(child->Wait(), 0) << "round " << round;
+  }
+}
+
 TEST_F(SqliteQueueTest, AllFilesAreTheOwnersAlone) {
   auto host = OpenHost();
   ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", "{}")).ok());
