@@ -6,6 +6,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <string_view>
 
+#include "plugins/smtp/tls.h"
+
 namespace postbus::smtp {
 namespace {
 
@@ -35,6 +37,10 @@ std::string_view WaitName(Wait wait) {
       return "no greeting";
     case Wait::kEhlo:
       return "no reply to EHLO";
+    case Wait::kTls:
+      return "no TLS";
+    case Wait::kAuth:
+      return "no reply to AUTH";
     case Wait::kMail:
       return "no reply to MAIL";
     case Wait::kRcpt:
@@ -59,6 +65,7 @@ struct Connection::Io {
   tcp::socket socket;
   tcp::resolver resolver;
   std::array<char, 4096> buffer;
+  std::unique_ptr<TlsStream> tls;  // once the handshake has begun
 };
 
 Connection::Connection(asio::io_context& io, const Settings& settings, ConnectionOwner& owner, size_t id)
@@ -74,13 +81,13 @@ void Connection::Connect(int64_t now_ms) {
   seen_wait_ = Wait::kNothing;
   seen_progress_ = 0;
 
-  const auto connected = [this](const error_code& error, const tcp::endpoint&) {
+  const auto connected = [this](const error_code& error, const tcp::endpoint& peer) {
     --operations_;
     if (state_ == State::kConnecting) {
       if (error) {
         FailConnect(error.message());
       } else {
-        OnConnected();
+        OnConnected(peer.address().is_loopback());
       }
     }
     OperationEnded();
@@ -112,13 +119,76 @@ void Connection::FailConnect(std::string_view reason) {
   owner_.OnConnectionEvent(*this);
 }
 
-void Connection::OnConnected() {
+void Connection::OnConnected(bool loopback) {
   error_code ignored;
   io_->socket.non_blocking(true, ignored);
   io_->socket.set_option(tcp::no_delay(true), ignored);
   state_ = State::kOpen;
-  session_.Open();
-  StartRead();
+  session_.Open(loopback);
+  Continue();
+}
+
+void Connection::Continue() {
+  if (state_ != State::kOpen) return;
+  if (io_->tls != nullptr) {
+    Await(/*readable=*/true, &Connection::ReadTls);
+  } else if (session_.wants_tls()) {
+    io_->tls = std::make_unique<TlsStream>(*settings_.tls, io_->socket.native_handle());
+    Handshake();
+  } else {
+    StartRead();
+  }
+}
+
+void Connection::Await(bool readable, void (Connection::*then)()) {
+  ++operations_;
+  io_->socket.async_wait(readable ? tcp::socket::wait_read : tcp::socket::wait_write, [this, then](const error_code&) {
+    --operations_;
+    if (state_ == State::kOpen) (this->*then)();
+    OperationEnded();
+  });
+}
+
+void Connection::Handshake() {
+  switch (io_->tls->Handshake()) {
+    case TlsStream::Status::kWantRead:
+      Await(/*readable=*/true, &Connection::Handshake);
+      return;
+    case TlsStream::Status::kWantWrite:
+      Await(/*readable=*/false, &Connection::Handshake);
+      return;
+    case TlsStream::Status::kDone:
+      session_.TlsEstablished();
+      owner_.OnConnectionEvent(*this);
+      if (state_ == State::kOpen) ReadTls();
+      return;
+    case TlsStream::Status::kClosed:
+      session_.Lost(settings_.session.server + ": the server closed the connection in the TLS handshake");
+      break;
+    case TlsStream::Status::kFailed:
+      session_.Lost(settings_.session.server + ": " + io_->tls->error());
+      break;
+  }
+  owner_.OnConnectionEvent(*this);
+}
+
+void Connection::ReadTls() {
+  size_t n = 0;
+  TlsStream::Status status = TlsStream::Status::kDone;
+  // All there is: what OpenSSL holds already does not make the socket readable.
+  while (state_ == State::kOpen && session_.state() != Session::State::kFailed) {
+    status = io_->tls->Read(io_->buffer, n);
+    if (status != TlsStream::Status::kDone) break;
+    session_.Receive({io_->buffer.data(), n});
+  }
+  if (status == TlsStream::Status::kClosed) session_.Lost("the server closed the connection");
+  if (status == TlsStream::Status::kFailed) session_.Lost(io_->tls->error());
+  owner_.OnConnectionEvent(*this);
+  if (status == TlsStream::Status::kWantWrite) {
+    if (state_ == State::kOpen) Await(/*readable=*/false, &Connection::ReadTls);
+  } else {
+    Continue();
+  }
 }
 
 void Connection::StartRead() {
@@ -132,7 +202,7 @@ void Connection::StartRead() {
         session_.Receive({io_->buffer.data(), n});
       }
       owner_.OnConnectionEvent(*this);
-      if (state_ == State::kOpen) StartRead();
+      Continue();
     }
     OperationEnded();
   });
@@ -142,6 +212,10 @@ void Connection::Flush() {
   while (state_ == State::kOpen && !wants_writable_ && !write_failed_) {
     const std::span<const std::string_view> output = session_.Output();
     if (output.empty()) return;
+    if (io_->tls != nullptr) {
+      FlushTls(output);
+      continue;
+    }
     Buffers buffers;
     for (const std::string_view piece : output) buffers.data[buffers.size++] = asio::buffer(piece);
     error_code error;
@@ -154,6 +228,20 @@ void Connection::Flush() {
     } else {
       session_.Written(n);
     }
+  }
+}
+
+void Connection::FlushTls(std::span<const std::string_view> output) {
+  size_t n = 0;
+  switch (io_->tls->Write(output, n)) {
+    case TlsStream::Status::kDone:
+      session_.Written(n);
+      break;
+    case TlsStream::Status::kWantWrite:
+      WaitWritable();
+      break;
+    default:  // as above
+      write_failed_ = true;
   }
 }
 
@@ -186,7 +274,10 @@ void Connection::Close() {
   io_->resolver.cancel();
   if (session_.abandoned() && state_ == State::kOpen) {
     io_->socket.set_option(tcp::socket::linger(true, 0), ignored);
+  } else if (io_->tls != nullptr) {
+    io_->tls->Close();
   }
+  io_->tls.reset();
   io_->socket.close(ignored);
   state_ = operations_ == 0 ? State::kFree : State::kClosing;
 }

@@ -1,4 +1,5 @@
-// plugins/smtp/connection.h - a Session on a TCP socket: connects, reads, writes, watches the timeouts.
+// plugins/smtp/connection.h - a Session on a TCP socket, in the clear or by TLS: connects, reads, writes, watches
+// the timeouts.
 // Single-threaded: everything runs on the thread of its io_context. The owner must outlive it, and no handler may run
 // after it is gone.
 #pragma once
@@ -16,12 +17,15 @@ class io_context;
 
 namespace postbus::smtp {
 
+class TlsContext;
+
 struct Settings {
   std::string host;
   uint16_t port = 0;
   SessionOptions session;
+  std::shared_ptr<const TlsContext> tls;  // REQUIRES: not null unless session.tls is kNone
   int64_t connect_timeout_ms = 0;
-  std::array<int64_t, 9> timeouts_ms{};  // by Wait; of kNothing: how long an idle connection is kept
+  std::array<int64_t, kWaits> timeouts_ms{};  // by Wait; of kNothing: how long an idle connection is kept
   int64_t max_connection_age_ms = 0;
   uint32_t max_messages_per_connection = 0;
 };
@@ -76,9 +80,15 @@ class Connection {
 
  private:
   struct Io;
+  void Handshake();
+  void Await(bool readable, void (Connection::*then)());
   void StartRead();
+  void ReadTls();
+  // Reads on, or goes over to TLS where it is time for that.
+  void Continue();
+  void FlushTls(std::span<const std::string_view> output);
   void WaitWritable();
-  void OnConnected();
+  void OnConnected(bool loopback);
   void FailConnect(std::string_view reason);
   void OperationEnded();
 

@@ -6,20 +6,32 @@
 namespace postbus::smtp {
 namespace {
 
-constexpr sdk::About kAbout{.id = "smtp",
-                            .version = "0.1.0",
-                            .summary = "Hands mails to an SMTP server over kept, pipelined connections.",
-                            .caps = POSTBUS_TRANSPORT_WANTS_RAW};
+constexpr sdk::About kAbout{
+    .id = "smtp",
+    .version = "0.1.0",
+    .summary = "Hands mails to an SMTP server over kept, pipelined connections, secured by TLS.",
+    .caps = POSTBUS_TRANSPORT_WANTS_RAW};
 
 constexpr int64_t kHour = 3'600'000;
 
 constexpr std::array kOptions = {
     sdk::StringOption("host", "The server: a name or an IP address.").Default("localhost"),
     sdk::IntegerOption("port", "The server's port.").Default("2525").Range(1, 65535).Unit("port"),
-    sdk::EnumOption(
-        "tls", "none",
-        "How the connection is secured. It must be written down, so that no mail ever goes in the clear by default.")
-        .Required(),
+    sdk::EnumOption("tls", "starttls|implicit|none",
+                    "How the connection is secured: by STARTTLS (port 587, 25) or from its first byte (port 465), each "
+                    "required and verified; none is for a server on this machine or in a network you trust.")
+        .Default("starttls"),
+    sdk::PathOption("tls_ca_file",
+                    "The CA certificates (PEM) to trust in place of the system's, for a server with one of your own."),
+    sdk::StringOption("username", "For AUTH; empty: no AUTH.").Default("").Secret(),
+    sdk::StringOption("password", "For AUTH; an OAuth 2.0 access token with xoauth2.").Default("").Secret(),
+    sdk::EnumOption("auth", "auto|plain|login|xoauth2",
+                    "The mechanism of AUTH; auto: PLAIN, or LOGIN where the server has no PLAIN. Without TLS, only to "
+                    "this machine.")
+        .Default("auto"),
+    sdk::EnumOption("preset", "none|mailtrap", "What is known of a provider's replies.").Default("none"),
+    sdk::ListOption("reply_rules",
+                    "What certain replies mean, each as \"451 4.7.1 *slow down -> throttled 30s\"; before all others."),
     sdk::StringOption("helo_name", "The name this client gives in EHLO; empty: the machine's.").Default(""),
     sdk::IntegerOption("max_connections", "Connections at the same time.")
         .Default("32")
@@ -40,6 +52,10 @@ constexpr std::array kOptions = {
     sdk::DurationOption("connect_timeout", "Time for name resolution and connect.").Default("30s").Range(1, kHour),
     sdk::DurationOption("greeting_timeout", "Time for the server's greeting.").Default("5m").Range(1, kHour),
     sdk::DurationOption("ehlo_timeout", "Time for the reply to EHLO.").Default("5m").Range(1, kHour),
+    sdk::DurationOption("tls_timeout", "Time for the reply to STARTTLS, and as much again for the TLS handshake.")
+        .Default("1m")
+        .Range(1, kHour),
+    sdk::DurationOption("auth_timeout", "Time for each reply to AUTH.").Default("2m").Range(1, kHour),
     sdk::DurationOption("mail_timeout", "Time for the reply to MAIL.").Default("5m").Range(1, kHour),
     sdk::DurationOption("rcpt_timeout", "Time for the reply to RCPT.").Default("5m").Range(1, kHour),
     sdk::DurationOption("data_initiation_timeout", "Time for the reply to DATA.").Default("2m").Range(1, kHour),

@@ -32,7 +32,8 @@ postbus_result MakeResult(int32_t outcome, int32_t phase, std::string_view text)
 }
 
 postbus_result MakeResult(const Session::Failure& failure) {
-  postbus_result result = MakeResult(POSTBUS_PROVIDER_FAULT, failure.phase, failure.text);
+  postbus_result result = MakeResult(failure.outcome, failure.phase, failure.text);
+  result.retry_after_ms = failure.retry_after_ms;
   result.code = failure.code;
   std::copy(failure.enhanced.begin(), failure.enhanced.end(), result.enhanced);
   return result;
@@ -528,7 +529,7 @@ std::string Probe(sdk::Host host, const Settings& settings, int64_t deadline_ms)
   Connection connection(io, settings, prober, 0);
   connection.Connect(host.NowMs());
   while (!prober.done()) {
-    if (host.NowMs() >= deadline_ms) return "no greeting and reply to EHLO before the deadline";
+    if (host.NowMs() >= deadline_ms) return "not ready for a mail before the deadline";
     io.run_for(kTick);
     io.restart();
     connection.Tick(host.NowMs());

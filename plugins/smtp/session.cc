@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "plugins/smtp/a_labels.h"
 #include "plugins/smtp/verdict.h"
 
 namespace postbus::smtp {
@@ -45,6 +46,40 @@ const char* Problem(const postbus_mail& mail, bool& dot_lines, bool& utf8_addres
   return RawProblem(View(mail.raw), dot_lines);
 }
 
+bool IsAscii(std::string_view text) {
+  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
+// RFC 4954 4: a longer AUTH command must leave its initial response to the server's challenge.
+constexpr size_t kMaxCommand = 512;
+
+std::string Base64(std::string_view bytes) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    }
+    for (size_t j = 0; j < 4; ++j) {
+      out.push_back(i + j > bytes.size() ? '=' : kDigits[group >> (18 - 6 * j) & 63]);
+    }
+  }
+  return out;
+}
+
+std::string_view MechanismName(Auth mechanism) {
+  switch (mechanism) {
+    case Auth::kLogin:
+      return "LOGIN";
+    case Auth::kXoauth2:
+      return "XOAUTH2";
+    default:
+      return "PLAIN";
+  }
+}
+
 bool EqualNoCase(std::string_view text, std::string_view upper) {
   return std::equal(text.begin(), text.end(), upper.begin(), upper.end(),
                     [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 'a' + 'A' : a) == b; });
@@ -54,13 +89,14 @@ bool EqualNoCase(std::string_view text, std::string_view upper) {
 
 Session::Session(const SessionOptions& options, SessionListener& listener) : options_(options), listener_(listener) {}
 
-void Session::Open() {
+void Session::Open(bool loopback) {
   parser_.Reset();
   state_ = State::kOpening;
+  opening_ = options_.tls == Tls::kImplicit ? Opening::kHandshake : Opening::kGreeting;
   failure_ = {};
-  greeted_ = helo_ = abandoned_ = reset_needed_ = false;
-  pipelining_ = eight_bit_ = smtputf8_ = has_size_ = false;
-  size_limit_ = 0;
+  loopback_ = loopback;
+  greeted_ = secured_ = helo_ = abandoned_ = reset_needed_ = false;
+  ForgetExtensions();
   mails_taken_ = mails_answered_ = 0;
   replies_ = 0;
   commands_.clear();
@@ -73,8 +109,31 @@ void Session::Open() {
   pushed_ = written_ = 0;
 }
 
+void Session::ForgetExtensions() {
+  pipelining_ = eight_bit_ = smtputf8_ = starttls_ = has_size_ = false;
+  size_limit_ = 0;
+  mechanisms_.clear();
+}
+
+void Session::TlsEstablished() {
+  // What was said in the clear may have been said by anybody (RFC 3207 4.2).
+  ForgetExtensions();
+  secured_ = true;
+  helo_ = false;
+  if (greeted_) {
+    SayHello();
+  } else {
+    opening_ = Opening::kGreeting;
+  }
+}
+
 void Session::Receive(std::string_view bytes) {
   while (!bytes.empty() && state_ != State::kFailed) {
+    if (wants_tls()) {
+      RefuseServer(POSTBUS_PHASE_TLS,
+                   " sent more than its reply to STARTTLS before the TLS handshake: somebody may be injecting replies");
+      return;
+    }
     switch (parser_.Feed(bytes)) {
       case ReplyParser::Progress::kNeedMore:
         return;
@@ -100,7 +159,18 @@ void Session::Quit() {
 Wait Session::waiting() const {
   switch (state_) {
     case State::kOpening:
-      return greeted_ ? Wait::kEhlo : Wait::kGreeting;
+      switch (opening_) {
+        case Opening::kGreeting:
+          return Wait::kGreeting;
+        case Opening::kEhlo:
+          return Wait::kEhlo;
+        case Opening::kStartTls:
+        case Opening::kHandshake:
+          return Wait::kTls;
+        case Opening::kAuth:
+          return Wait::kAuth;
+      }
+      return Wait::kNothing;
     case State::kQuitting:
       return Wait::kQuit;
     case State::kFailed:
@@ -144,7 +214,7 @@ void Session::OnReply(const Reply& reply) {
       return;
     }
   }
-  if (state_ == State::kReady || greeted_) {
+  if (state_ == State::kReady || opening_ != Opening::kGreeting) {
     // The last reply of a batch needs all of it sent, and any reply the beginning: a server that answers earlier is
     // answering something else.
     if (written_ <= commands_begin_ || (awaited_ == 1 && written_ < commands_end_)) {
@@ -190,25 +260,120 @@ void Session::OnReply(const Reply& reply) {
 }
 
 void Session::OnOpeningReply(const Reply& reply) {
-  if (!greeted_) {
-    if (OutcomeOfReply(POSTBUS_PHASE_GREETING, reply) != POSTBUS_ACCEPTED) {
-      EndAll(/*dead=*/false, &reply, {});
+  switch (opening_) {
+    case Opening::kGreeting:
+      if (OutcomeOfReply(POSTBUS_PHASE_GREETING, reply) != POSTBUS_ACCEPTED) break;
+      greeted_ = true;
+      SayHello();
       return;
-    }
-    greeted_ = true;
-  } else if (OutcomeOfReply(POSTBUS_PHASE_EHLO, reply) == POSTBUS_ACCEPTED) {
-    if (!helo_) ParseExtensions(reply.text);
-    state_ = State::kReady;
-    return;
-  } else if (!helo_ && reply.code / 100 == 5) {
-    helo_ = true;  // RFC 5321 3.2: a server that does not know EHLO
-  } else {
-    EndAll(/*dead=*/false, &reply, {});
-    return;
+    case Opening::kEhlo:
+      if (OutcomeOfReply(POSTBUS_PHASE_EHLO, reply) == POSTBUS_ACCEPTED) {
+        if (!helo_) ParseExtensions(reply.text);
+        Opened();
+        return;
+      }
+      if (helo_ || reply.code / 100 != 5) break;
+      helo_ = true;  // RFC 5321 3.2: a server that does not know EHLO
+      SayHello();
+      return;
+    case Opening::kStartTls:
+      if (reply.code != 220) break;
+      opening_ = Opening::kHandshake;
+      return;
+    case Opening::kAuth:
+      OnAuthReply(reply);
+      return;
+    case Opening::kHandshake:
+      return;
   }
+  EndAll(/*dead=*/false, &reply, {});
+}
+
+void Session::SayHello() {
+  opening_ = Opening::kEhlo;
   BeginBatch();
   Append(helo_ ? "HELO " : "EHLO ");
   commands_.append(options_.helo_name).append("\r\n");
+}
+
+// The server has said who it is and what it offers.
+void Session::Opened() {
+  if (options_.tls == Tls::kStartTls && !secured_) {
+    if (!starttls_) {
+      RefuseServer(POSTBUS_PHASE_TLS, " offers no STARTTLS; for a local test server set tls: none");
+      return;
+    }
+    opening_ = Opening::kStartTls;
+    BeginBatch();
+    Append("STARTTLS\r\n");
+    return;
+  }
+  if (options_.username.empty()) {
+    state_ = State::kReady;
+  } else {
+    StartAuth();
+  }
+}
+
+void Session::StartAuth() {
+  if (!secured_ && !loopback_) {
+    RefuseServer(POSTBUS_PHASE_AUTH, " would get the password in the clear; set tls: starttls or tls: implicit");
+    return;
+  }
+  mechanism_ = options_.auth;
+  if (mechanism_ == Auth::kAuto) {
+    mechanism_ = mechanisms_.find(" PLAIN ") == std::string::npos && mechanisms_.find(" LOGIN ") != std::string::npos
+                     ? Auth::kLogin
+                     : Auth::kPlain;
+  }
+  const std::string_view name = MechanismName(mechanism_);
+  if (mechanisms_.find(" " + std::string(name) + " ") == std::string::npos) {
+    scratch_ = mechanisms_.empty() ? " offers no AUTH" : " offers no AUTH " + std::string(name) + ", but" + mechanisms_;
+    while (scratch_.ends_with(' ')) scratch_.pop_back();
+    RefuseServer(POSTBUS_PHASE_AUTH,
+                 scratch_ + (mechanisms_.empty() ? "; leave username empty where none is wanted" : "; see auth"));
+    return;
+  }
+  next_response_ = 0;
+  responses_[1].clear();
+  switch (mechanism_) {
+    case Auth::kLogin:
+      responses_[0] = Base64(options_.username);
+      responses_[1] = Base64(options_.password);
+      break;
+    case Auth::kXoauth2:
+      // The second answers a challenge that has the error in it: the server's 5xx follows.
+      responses_[0] = Base64("user=" + options_.username +
+                             "\x01"
+                             "auth=Bearer " +
+                             options_.password + "\x01\x01");
+      break;
+    default:
+      responses_[0] = Base64('\0' + options_.username + '\0' + options_.password);
+  }
+  opening_ = Opening::kAuth;
+  BeginBatch();
+  Append("AUTH ");
+  commands_.append(name);
+  if (mechanism_ != Auth::kLogin && commands_.size() + 1 + responses_[0].size() + 2 <= kMaxCommand) {
+    commands_.append(" ").append(responses_[next_response_++]);
+  }
+  commands_.append("\r\n");
+}
+
+void Session::OnAuthReply(const Reply& reply) {
+  if (reply.code == 235) {
+    commands_.clear();
+    state_ = State::kReady;
+  } else if (reply.code != 334) {
+    EndAll(/*dead=*/false, &reply, {});
+  } else if (next_response_ == (mechanism_ == Auth::kPlain ? 1 : 2)) {
+    OutOfStep("the server asks for more than AUTH has to say");
+  } else {
+    BeginBatch();
+    Append(responses_[next_response_++]);
+    commands_.append("\r\n");
+  }
 }
 
 void Session::ParseExtensions(std::string_view text) {
@@ -221,6 +386,12 @@ void Session::ParseExtensions(std::string_view text) {
     if (EqualNoCase(keyword, "PIPELINING")) pipelining_ = options_.pipelining;
     if (EqualNoCase(keyword, "8BITMIME")) eight_bit_ = true;
     if (EqualNoCase(keyword, "SMTPUTF8")) smtputf8_ = true;
+    if (EqualNoCase(keyword, "STARTTLS")) starttls_ = true;
+    if (EqualNoCase(keyword, "AUTH")) {
+      mechanisms_.assign(" ").append(line).push_back(' ');
+      std::transform(mechanisms_.begin(), mechanisms_.end(), mechanisms_.begin(),
+                     [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    }
     if (EqualNoCase(keyword, "SIZE")) {
       has_size_ = true;
       std::from_chars(line.data(), line.data() + line.size(), size_limit_);
@@ -228,33 +399,42 @@ void Session::ParseExtensions(std::string_view text) {
   }
 }
 
+Judgement Session::Judge(int32_t phase, const Reply& reply) const {
+  Judgement found = options_.rules.Find(reply);
+  if (found.outcome == 0) return {OutcomeOfReply(phase, reply), 0};
+  if (found.outcome == POSTBUS_REJECTED_MESSAGE && phase == POSTBUS_PHASE_RCPT) {
+    found.outcome = POSTBUS_REJECTED_RECIPIENT;
+  }
+  return found;
+}
+
 void Session::OnMailReply(const Reply& reply) {
-  const int32_t outcome = OutcomeOfReply(POSTBUS_PHASE_MAIL, reply);
-  if (outcome == 0) {
+  const Judgement judgement = Judge(POSTBUS_PHASE_MAIL, reply);
+  if (judgement.outcome == 0) {
     OutOfStep("the server's reply to MAIL makes no sense");
     return;
   }
-  now_.mail_accepted = outcome == POSTBUS_ACCEPTED;
+  now_.mail_accepted = judgement.outcome == POSTBUS_ACCEPTED;
   if (!now_.mail_accepted && now_.task != nullptr) {
     ++mails_answered_;
-    Finish(now_, MakeVerdict(now_, outcome, POSTBUS_PHASE_MAIL, &reply));
+    Finish(now_, MakeVerdict(now_, judgement, POSTBUS_PHASE_MAIL, &reply));
   }
   now_.step = Step::kRcpt;
   if (!pipelining_ && !AppendNext()) EndTransaction();
 }
 
 void Session::OnRcptReply(const Reply& reply) {
-  const int32_t outcome = OutcomeOfReply(POSTBUS_PHASE_RCPT, reply);
-  if (outcome == 0) {
+  const Judgement judgement = Judge(POSTBUS_PHASE_RCPT, reply);
+  if (judgement.outcome == 0) {
     OutOfStep("the server's reply to RCPT makes no sense");
     return;
   }
-  if (outcome == POSTBUS_ACCEPTED) {
+  if (judgement.outcome == POSTBUS_ACCEPTED) {
     ++now_.accepted;
   } else if (now_.task != nullptr) {
-    Verdict verdict = MakeVerdict(now_, outcome, POSTBUS_PHASE_RCPT, &reply);
+    Verdict verdict = MakeVerdict(now_, judgement, POSTBUS_PHASE_RCPT, &reply);
     verdict.recipient = now_.answered;
-    verdict.too_many = IsTooManyRecipients(reply);
+    verdict.too_many = judgement.outcome == POSTBUS_TRANSIENT && IsTooManyRecipients(reply);
     now_.refused.push_back(verdict);
   }
   if (++now_.answered == now_.recipients) now_.step = Step::kData;
@@ -267,16 +447,16 @@ void Session::OnRcptReply(const Reply& reply) {
 }
 
 void Session::OnDataReply(const Reply& reply) {
-  const int32_t outcome = OutcomeOfReply(POSTBUS_PHASE_DATA, reply);
-  if (outcome == 0) {
+  const Judgement judgement = Judge(POSTBUS_PHASE_DATA, reply);
+  if (judgement.outcome == 0) {
     OutOfStep("the server's reply to DATA makes no sense");
     return;
   }
-  const bool go_on = outcome == POSTBUS_ACCEPTED;
+  const bool go_on = judgement.outcome == POSTBUS_ACCEPTED;
   if (now_.accepted == 0 || !go_on) {
     if (now_.task != nullptr) {
       ++mails_answered_;
-      Finish(now_, now_.accepted == 0 ? Verdict() : MakeVerdict(now_, outcome, POSTBUS_PHASE_DATA, &reply));
+      Finish(now_, now_.accepted == 0 ? Verdict() : MakeVerdict(now_, judgement, POSTBUS_PHASE_DATA, &reply));
     }
     if (!go_on) {
       EndTransaction();
@@ -304,17 +484,17 @@ void Session::OnDataReply(const Reply& reply) {
 void Session::OnBodyReply(const Reply& reply) {
   const bool final = DotWritten();
   const int32_t phase = final ? POSTBUS_PHASE_FINAL_DOT : POSTBUS_PHASE_BODY;
-  const int32_t outcome = OutcomeOfReply(phase, reply);
-  if (outcome == 0) {
+  const Judgement judgement = Judge(phase, reply);
+  if (judgement.outcome == 0) {
     OutOfStep("the server's reply to the mail makes no sense");
     return;
   }
-  if (outcome == POSTBUS_NOT_SENT) {  // 421 in the middle of it
+  if (judgement.outcome == POSTBUS_NOT_SENT) {  // 421 in the middle of it
     EndAll(/*dead=*/true, &reply, {});
     return;
   }
   ++mails_answered_;
-  if (now_.task != nullptr) Finish(now_, MakeVerdict(now_, outcome, phase, &reply));
+  if (now_.task != nullptr) Finish(now_, MakeVerdict(now_, judgement, phase, &reply));
   if (final && reply.code != 421) {
     now_.mail_accepted = false;
     EndTransaction();
@@ -339,14 +519,14 @@ void Session::Take(MailTask& task) {
     FinishUntried(task, POSTBUS_REJECTED_MESSAGE, problem);
     return;
   }
-  if (const std::string_view lacking = Unsupported(mail, utf8_address); !lacking.empty()) {
+  Transaction& transaction = now_.step == Step::kNone ? now_ : ahead_;
+  transaction.utf8_address = utf8_address;
+  if (const std::string_view lacking = Unsupported(mail, transaction); !lacking.empty()) {
     FinishUntried(task, POSTBUS_UNSUPPORTED, lacking);
     return;
   }
-  Transaction& transaction = now_.step == Step::kNone ? now_ : ahead_;
   transaction.task = &task;
   transaction.dot_lines = dot_lines;
-  transaction.utf8_address = utf8_address;
   transaction.mail_accepted = false;
   transaction.recipients = mail.n_recipients;
   transaction.answered = transaction.accepted = 0;
@@ -358,17 +538,32 @@ void Session::Take(MailTask& task) {
   BeginBatch();
   if (reset_needed_) Append("RSET\r\n");
   if (pipelining_) {
-    AppendMail(mail, utf8_address);
-    for (uint32_t i = 0; i < mail.n_recipients; ++i) AppendRcpt(mail, i);
+    AppendMail(transaction);
+    for (uint32_t i = 0; i < mail.n_recipients; ++i) AppendRcpt(transaction, i);
     Append("DATA\r\n");
   } else if (!reset_needed_) {
-    AppendMail(mail, utf8_address);
+    AppendMail(transaction);
   }
   reset_needed_ = false;
 }
 
-std::string_view Session::Unsupported(const postbus_mail& mail, bool utf8_address) {
-  if (utf8_address && !smtputf8_) return "an address needs SMTPUTF8, which the server does not offer";
+std::string_view Session::Unsupported(const postbus_mail& mail, Transaction& transaction) {
+  transaction.ascii_domains = transaction.utf8_address && !smtputf8_;
+  if (transaction.ascii_domains) {
+    transaction.utf8_address = false;
+    const auto can_be_ascii = [this](postbus_str address) {
+      scratch_.clear();
+      return IsAscii(View(address)) || (AppendWithALabels(View(address), scratch_) && scratch_.size() <= kMaxAddress);
+    };
+    if (!can_be_ascii(mail.sender) ||
+        !std::all_of(mail.recipients, mail.recipients + mail.n_recipients, can_be_ascii)) {
+      return "an address needs SMTPUTF8, which the server does not offer";
+    }
+    const std::string_view raw = View(mail.raw);
+    if (!IsAscii(raw.substr(0, raw.find("\r\n\r\n")))) {
+      return "the mail's header needs SMTPUTF8, which the server does not offer";
+    }
+  }
   if ((mail.flags & POSTBUS_MAIL_8BIT) != 0 && !eight_bit_)
     return "the mail needs 8BITMIME, which the server does not offer";
   if (size_limit_ == 0 || mail.raw.size <= size_limit_) return {};
@@ -391,32 +586,39 @@ void Session::Append(std::string_view command) {
   ++awaited_;
 }
 
-void Session::AppendMail(const postbus_mail& mail, bool utf8_address) {
-  Append("MAIL FROM:<");
-  commands_.append(View(mail.sender)).push_back('>');
+void Session::AppendPath(std::string_view address, bool ascii_domain) {
+  commands_.push_back('<');
+  if (!ascii_domain || IsAscii(address) || !AppendWithALabels(address, commands_)) commands_.append(address);
+  commands_.push_back('>');
+}
+
+void Session::AppendMail(const Transaction& transaction) {
+  const postbus_mail& mail = *transaction.task->mail;
+  Append("MAIL FROM:");
+  AppendPath(View(mail.sender), transaction.ascii_domains);
   if (has_size_) {
     commands_.append(" SIZE=");
     AppendNumber(mail.raw.size, commands_);
   }
   if ((mail.flags & POSTBUS_MAIL_8BIT) != 0) commands_.append(" BODY=8BITMIME");
-  if (utf8_address) commands_.append(" SMTPUTF8");
+  if (transaction.utf8_address) commands_.append(" SMTPUTF8");
   commands_.append("\r\n");
 }
 
-void Session::AppendRcpt(const postbus_mail& mail, uint32_t index) {
-  Append("RCPT TO:<");
-  commands_.append(View(mail.recipients[index])).append(">\r\n");
+void Session::AppendRcpt(const Transaction& transaction, uint32_t index) {
+  Append("RCPT TO:");
+  AppendPath(View(transaction.task->mail->recipients[index]), transaction.ascii_domains);
+  commands_.append("\r\n");
 }
 
 bool Session::AppendNext() {
   if (now_.task == nullptr) return false;
-  const postbus_mail& mail = *now_.task->mail;
   if (now_.step == Step::kData && now_.accepted == 0) return false;
   BeginBatch();
   if (now_.step == Step::kMail) {
-    AppendMail(mail, now_.utf8_address);
+    AppendMail(now_);
   } else if (now_.step == Step::kRcpt) {
-    AppendRcpt(mail, now_.answered);
+    AppendRcpt(now_, now_.answered);
   } else {
     Append("DATA\r\n");
   }
@@ -445,11 +647,11 @@ void Session::Permit(bool go) {
 
 bool Session::Withdraw(const MailTask& task, std::string_view reason) {
   if (ahead_.task == &task) {
-    Finish(ahead_, MakeVerdict(ahead_, POSTBUS_NOT_SENT, POSTBUS_PHASE_MAIL, nullptr, reason));
+    Finish(ahead_, MakeVerdict(ahead_, {POSTBUS_NOT_SENT}, POSTBUS_PHASE_MAIL, nullptr, reason));
     return true;
   }
   if (now_.task != &task || (now_.step == Step::kBody && permit_ == Permission::kGranted) || DotBegun()) return false;
-  Finish(now_, MakeVerdict(now_, POSTBUS_NOT_SENT, PhaseOf(now_), nullptr, reason));
+  Finish(now_, MakeVerdict(now_, {POSTBUS_NOT_SENT}, PhaseOf(now_), nullptr, reason));
   // After 354 there is no way out but to break the connection.
   if (now_.step == Step::kBody) EndAll(/*dead=*/true, nullptr, {});
   return true;
@@ -470,10 +672,11 @@ int32_t Session::PhaseOf(const Transaction& transaction) const {
   }
 }
 
-Session::Verdict Session::MakeVerdict(Transaction& transaction, int32_t outcome, int32_t phase, const Reply* reply,
+Session::Verdict Session::MakeVerdict(Transaction& transaction, Judgement judgement, int32_t phase, const Reply* reply,
                                       std::string_view reason) {
   Verdict verdict;
-  verdict.outcome = outcome;
+  verdict.outcome = judgement.outcome;
+  verdict.retry_after_ms = judgement.retry_after_ms;
   verdict.phase = phase;
   verdict.text_begin = transaction.texts.size();
   if (reply != nullptr) {
@@ -522,7 +725,7 @@ void Session::Finish(Transaction& transaction, Verdict whole) {
                               .code = whole.code,
                               .enhanced = {whole.enhanced[0], whole.enhanced[1], whole.enhanced[2]},
                               .reserved = 0,
-                              .retry_after_ms = 0,
+                              .retry_after_ms = whole.retry_after_ms,
                               .text = Str(text),
                               .provider_id = Str(id),
                               .recipients = result_pointers_.data(),
@@ -539,12 +742,22 @@ void Session::FinishUntried(MailTask& task, int32_t outcome, std::string_view re
 }
 
 void Session::EndAll(bool dead, const Reply* reply, std::string_view reason) {
+  Judgement judgement{POSTBUS_NOT_SENT};  // of the mail at work, where it is not in doubt
+  if (reply != nullptr) {
+    if (const Judgement found = options_.rules.Find(*reply); found.outcome != 0) judgement = found;
+  }
   if (state_ == State::kOpening) {
-    failure_.phase = greeted_ ? POSTBUS_PHASE_EHLO : POSTBUS_PHASE_GREETING;
+    failure_.phase = OpeningPhase();
     if (reply != nullptr) {
       failure_.code = reply->code;
       failure_.enhanced = reply->enhanced;
-      AppendWords(reply->text, failure_.text);
+      failure_.retry_after_ms = judgement.retry_after_ms;
+      if (judgement.outcome == POSTBUS_THROTTLED) failure_.outcome = POSTBUS_THROTTLED;
+      if (opening_ == Opening::kAuth && Repeats(reply->text)) {
+        failure_.text = "AUTH failed, in words that repeat the password";
+      } else {
+        AppendWords(reply->text, failure_.text);
+      }
     } else {
       failure_.text = reason;
     }
@@ -556,13 +769,15 @@ void Session::EndAll(bool dead, const Reply* reply, std::string_view reason) {
   for (Transaction* transaction : {&now_, &ahead_}) {
     if (MailTask* task = transaction->task; task != nullptr) {
       if (in_doubt && transaction == &now_) {
-        Finish(now_, MakeVerdict(now_, POSTBUS_IN_DOUBT, POSTBUS_PHASE_FINAL_DOT, reply, reason));
+        Finish(now_, MakeVerdict(now_, {POSTBUS_IN_DOUBT}, POSTBUS_PHASE_FINAL_DOT, reply, reason));
+      } else if (transaction == &now_ && judgement.outcome != POSTBUS_NOT_SENT) {
+        Finish(now_, MakeVerdict(now_, judgement, PhaseOf(now_), reply));
       } else if (dead && reused && !task->retried) {
         task->retried = true;
         transaction->task = nullptr;
         listener_.OnReturned(*task);
       } else {
-        Finish(*transaction, MakeVerdict(*transaction, POSTBUS_NOT_SENT, PhaseOf(*transaction), reply, reason));
+        Finish(*transaction, MakeVerdict(*transaction, {POSTBUS_NOT_SENT}, PhaseOf(*transaction), reply, reason));
       }
     }
     transaction->step = Step::kNone;
@@ -574,6 +789,33 @@ void Session::EndAll(bool dead, const Reply* reply, std::string_view reason) {
 }
 
 void Session::OutOfStep(std::string_view what) { EndAll(/*dead=*/false, nullptr, what); }
+
+void Session::RefuseServer(int32_t phase, std::string_view what) {
+  EndAll(/*dead=*/false, nullptr, options_.server + std::string(what));
+  failure_.phase = phase;
+}
+
+int32_t Session::OpeningPhase() const {
+  switch (opening_) {
+    case Opening::kGreeting:
+      return POSTBUS_PHASE_GREETING;
+    case Opening::kEhlo:
+      return POSTBUS_PHASE_EHLO;
+    case Opening::kStartTls:
+    case Opening::kHandshake:
+      return POSTBUS_PHASE_TLS;
+    case Opening::kAuth:
+      return POSTBUS_PHASE_AUTH;
+  }
+  return POSTBUS_PHASE_NONE;
+}
+
+bool Session::Repeats(std::string_view text) const {
+  if (!options_.password.empty() && text.find(options_.password) != std::string_view::npos) return true;
+  return std::any_of(std::begin(responses_), std::end(responses_), [&](const std::string& response) {
+    return !response.empty() && text.find(response) != std::string_view::npos;
+  });
+}
 
 // --- output ----------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@
 
 #include "plugins/smtp/dot_stuffing.h"
 #include "plugins/smtp/reply.h"
+#include "plugins/smtp/reply_rules.h"
 #include "postbus/abi/mail.h"
 #include "postbus/abi/outcome.h"
 
@@ -40,9 +41,18 @@ class SessionListener {
   virtual void OnReturned(MailTask& task) = 0;
 };
 
+enum class Tls : uint8_t { kNone, kStartTls, kImplicit };
+enum class Auth : uint8_t { kAuto, kPlain, kLogin, kXoauth2 };
+
 struct SessionOptions {
   std::string helo_name;
   bool pipelining = true;  // where the server announces it
+  std::string server;      // HOST:PORT, for texts
+  Tls tls = Tls::kNone;
+  Auth auth = Auth::kAuto;
+  std::string username;  // empty: no AUTH
+  std::string password;  // an OAuth 2.0 access token where auth is kXoauth2
+  ReplyRules rules;
 };
 
 // What the session waits for, by the name of its timeout (RFC 5321 4.5.3.2).
@@ -50,6 +60,8 @@ enum class Wait : uint8_t {
   kNothing,
   kGreeting,
   kEhlo,
+  kTls,
+  kAuth,
   kMail,
   kRcpt,
   kDataInitiation,
@@ -57,6 +69,7 @@ enum class Wait : uint8_t {
   kDataTermination,
   kQuit,
 };
+inline constexpr size_t kWaits = static_cast<size_t>(Wait::kQuit) + 1;
 
 class Session {
  public:
@@ -64,14 +77,16 @@ class Session {
   static constexpr size_t kHeldBack = 65536;
 
   enum class State : uint8_t {
-    kOpening,  // greeting, EHLO
+    kOpening,  // greeting, EHLO, TLS, AUTH
     kReady,    // takes mails
     kQuitting,
     kFailed,  // close the connection; all mails are finished or returned
   };
   // Why it never became ready. Texts have no address.
   struct Failure {
+    int32_t outcome = POSTBUS_PROVIDER_FAULT;
     int32_t phase = POSTBUS_PHASE_NONE;
+    uint64_t retry_after_ms = 0;
     uint16_t code = 0;
     std::array<uint8_t, 3> enhanced{};
     std::string text;
@@ -79,8 +94,13 @@ class Session {
 
   Session(const SessionOptions& options, SessionListener& listener);
 
-  // The connection is there: forgets all that was and waits for the greeting.
-  void Open();
+  // The connection is there: forgets all that was and waits for the greeting, or for TLS. A password goes over a
+  // connection in the clear only where that does not leave this machine (`loopback`).
+  void Open(bool loopback);
+  // It is time for the TLS handshake: nothing is read or written until TlsEstablished or Lost.
+  bool wants_tls() const { return state_ == State::kOpening && opening_ == Opening::kHandshake; }
+  // REQUIRES: wants_tls().
+  void TlsEstablished();
   // Takes what the server sent.
   void Receive(std::string_view bytes);
   // The connection broke, or is given up (timeout). `reason` without address.
@@ -134,6 +154,7 @@ class Session {
   void Written(size_t n);
 
  private:
+  enum class Opening : uint8_t { kGreeting, kEhlo, kStartTls, kHandshake, kAuth };
   enum class Step : uint8_t { kNone, kReset, kMail, kRcpt, kData, kBody, kLoneDot };
   enum class Permission : uint8_t { kNone, kAhead, kNeeded, kGranted };  // kAhead: the part before is being written
 
@@ -143,6 +164,7 @@ class Session {
     int32_t phase = POSTBUS_PHASE_NONE;
     uint16_t code = 0;
     std::array<uint8_t, 3> enhanced{};
+    uint64_t retry_after_ms = 0;
     size_t text_begin = 0;  // in Transaction::texts
     size_t text_size = 0;
     uint32_t recipient = 0;
@@ -152,7 +174,8 @@ class Session {
     MailTask* task = nullptr;  // null while step is not kNone: the mail's turn is over, replies are still to come
     Step step = Step::kNone;
     bool dot_lines = false;
-    bool utf8_address = false;
+    bool utf8_address = false;   // and the server knows SMTPUTF8
+    bool ascii_domains = false;  // and it does not: domains are written as A-labels
     bool mail_accepted = false;  // the server is in a transaction
     uint32_t recipients = 0;
     uint32_t answered = 0;  // RCPT commands
@@ -163,24 +186,34 @@ class Session {
 
   void OnReply(const Reply& reply);
   void OnOpeningReply(const Reply& reply);
+  void OnAuthReply(const Reply& reply);
+  void ForgetExtensions();
+  void SayHello();
+  void Opened();
+  void StartAuth();
+  // Would these words of the server's tell the password?
+  bool Repeats(std::string_view text) const;
   void OnMailReply(const Reply& reply);
   void OnRcptReply(const Reply& reply);
   void OnDataReply(const Reply& reply);
   void OnBodyReply(const Reply& reply);
   void ParseExtensions(std::string_view text);
 
+  // What a reply means: OutcomeOfReply, where no rule says otherwise.
+  Judgement Judge(int32_t phase, const Reply& reply) const;
   // What the server cannot do for this mail; empty: nothing.
-  std::string_view Unsupported(const postbus_mail& mail, bool utf8_address);
+  std::string_view Unsupported(const postbus_mail& mail, Transaction& transaction);
   // Command buffer: one batch at a time, begun when every command of the last one is answered.
   void BeginBatch();
   void Append(std::string_view command);
-  void AppendMail(const postbus_mail& mail, bool utf8_address);
-  void AppendRcpt(const postbus_mail& mail, uint32_t index);
+  void AppendMail(const Transaction& transaction);
+  void AppendRcpt(const Transaction& transaction, uint32_t index);
+  void AppendPath(std::string_view address, bool ascii_domain);
   // Without PIPELINING: the command that follows the one just answered. False: nothing is to follow, RSET is.
   bool AppendNext();
   void EndTransaction();
 
-  Verdict MakeVerdict(Transaction& transaction, int32_t outcome, int32_t phase, const Reply* reply,
+  Verdict MakeVerdict(Transaction& transaction, Judgement judgement, int32_t phase, const Reply* reply,
                       std::string_view reason = {});
   // Ends the turn of the transaction's mail.
   void Finish(Transaction& transaction, Verdict whole);
@@ -189,7 +222,10 @@ class Session {
   // to blame), else finished as `reply` or `reason` says.
   void EndAll(bool dead, const Reply* reply, std::string_view reason);
   void OutOfStep(std::string_view what);
+  // The server will not do: no reply is to blame.
+  void RefuseServer(int32_t phase, std::string_view what);
 
+  int32_t OpeningPhase() const;
   int32_t PhaseOf(const Transaction& transaction) const;
   bool DotBegun() const { return now_.step == Step::kBody && written_ > dot_begin_; }
   bool DotWritten() const { return now_.step == Step::kBody && written_ >= dot_end_; }
@@ -202,16 +238,24 @@ class Session {
   ReplyParser parser_;
   State state_ = State::kFailed;
   Failure failure_;
+  Opening opening_ = Opening::kGreeting;
+  bool loopback_ = false;
   bool greeted_ = false;
-  bool helo_ = false;  // EHLO was refused
+  bool secured_ = false;  // by TLS
+  bool helo_ = false;     // EHLO was refused
   bool abandoned_ = false;
   bool reset_needed_ = false;  // the server is in a transaction that came to nothing
 
   bool pipelining_ = false;
   bool eight_bit_ = false;
   bool smtputf8_ = false;
+  bool starttls_ = false;
   bool has_size_ = false;
-  uint64_t size_limit_ = 0;  // 0: none
+  uint64_t size_limit_ = 0;       // 0: none
+  std::string mechanisms_;        // of AUTH, each with a blank around it
+  Auth mechanism_ = Auth::kAuto;  // the one in use
+  std::string responses_[2];      // to the server's challenges, in Base64
+  size_t next_response_ = 0;
 
   Transaction now_;
   Transaction ahead_;

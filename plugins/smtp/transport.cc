@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "plugins/smtp/tls.h"
+
 namespace postbus::smtp {
 namespace {
 
@@ -28,6 +30,33 @@ std::string OwnName() {
   return name.data();
 }
 
+void SetTls(const sdk::Options& options, Settings& settings) {
+  const std::string tls = options.Enum("tls");
+  const std::string ca_file = options.Path("tls_ca_file");
+  if (tls == "none") {
+    if (!ca_file.empty()) throw std::runtime_error("tls_ca_file: there is no TLS with tls: none");
+    return;
+  }
+  settings.session.tls = tls == "implicit" ? Tls::kImplicit : Tls::kStartTls;
+  settings.tls = std::make_shared<const TlsContext>(settings.host, ca_file);
+}
+
+void SetAuth(const sdk::Options& options, SessionOptions& session) {
+  session.username = options.String("username");
+  session.password = options.String("password");
+  if (session.username.empty() != session.password.empty()) {
+    throw std::runtime_error("username and password: one of them is missing; leave both empty for no AUTH");
+  }
+  if ((session.username + session.password).find_first_of(std::string_view("\0\x01\r\n", 4)) != std::string::npos) {
+    throw std::runtime_error("username or password has a line break or control character in it");
+  }
+  const std::string auth = options.Enum("auth");
+  session.auth = auth == "plain"     ? Auth::kPlain
+                 : auth == "login"   ? Auth::kLogin
+                 : auth == "xoauth2" ? Auth::kXoauth2
+                                     : Auth::kAuto;
+}
+
 Settings MakeSettings(const sdk::Options& options) {
   Settings settings;
   settings.host = options.String("host");
@@ -37,11 +66,17 @@ Settings MakeSettings(const sdk::Options& options) {
   if (settings.session.helo_name.empty()) settings.session.helo_name = OwnName();
   if (!IsHostName(settings.session.helo_name)) throw std::runtime_error("helo_name: not a host name");
   settings.session.pipelining = options.Boolean("pipelining");
+  settings.session.server = settings.host + ":" + std::to_string(settings.port);
+  settings.session.rules = ReplyRules(options.List("reply_rules"), options.Enum("preset"));
+  SetTls(options, settings);
+  SetAuth(options, settings.session);
   settings.connect_timeout_ms = options.Duration("connect_timeout").count();
   const auto timeout = [&](Wait wait) -> int64_t& { return settings.timeouts_ms[static_cast<size_t>(wait)]; };
   timeout(Wait::kNothing) = options.Duration("idle_timeout").count();
   timeout(Wait::kGreeting) = options.Duration("greeting_timeout").count();
   timeout(Wait::kEhlo) = options.Duration("ehlo_timeout").count();
+  timeout(Wait::kTls) = options.Duration("tls_timeout").count();
+  timeout(Wait::kAuth) = options.Duration("auth_timeout").count();
   timeout(Wait::kMail) = options.Duration("mail_timeout").count();
   timeout(Wait::kRcpt) = options.Duration("rcpt_timeout").count();
   timeout(Wait::kDataInitiation) = options.Duration("data_initiation_timeout").count();

@@ -218,7 +218,7 @@ class Mailbox:
 
     @property
     def environment(self) -> dict:
-        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port)}
+        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port), "SMTP_TLS": "none"}
 
     def entries(self) -> list[dict]:
         return [json.loads(line) for line in (self.directory / "index.jsonl").read_text().splitlines()]
@@ -274,7 +274,7 @@ class SmtpSink:
 
     @property
     def environment(self) -> dict:
-        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port)}
+        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port), "SMTP_TLS": "none"}
 
     def count(self) -> int:
         """About how many mails came so far, told fast: one under way counts, too."""

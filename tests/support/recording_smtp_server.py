@@ -38,7 +38,7 @@ class RecordingSmtpServer:
 
     @property
     def environment(self) -> dict:
-        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port)}
+        return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.port), "SMTP_TLS": "none"}
 
     def __enter__(self) -> "RecordingSmtpServer":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -21,6 +21,7 @@ struct Ended {
   int32_t outcome = 0;
   int32_t phase = 0;
   int code = 0;
+  uint64_t retry_after_ms = 0;
   std::string text;
   std::string id;
   std::map<uint32_t, int32_t> recipients;
@@ -29,8 +30,11 @@ struct Ended {
 // A session with its mails and what became of them.
 class Client : public SessionListener {
  public:
-  explicit Client(bool pipelining = true) : options{.helo_name = "me.example", .pipelining = pipelining} {
-    session.Open();
+  explicit Client(bool pipelining = true) {
+    options.helo_name = "me.example";
+    options.pipelining = pipelining;
+    options.server = "mx.example:587";
+    session.Open(/*loopback=*/true);
   }
 
   void OnFinished(MailTask& task, const postbus_result& result) override {
@@ -38,6 +42,7 @@ class Client : public SessionListener {
               .outcome = result.outcome,
               .phase = result.phase,
               .code = result.code,
+              .retry_after_ms = result.retry_after_ms,
               .text = std::string(sdk::View(result.text)),
               .id = std::string(sdk::View(result.provider_id)),
               .recipients = {}};
@@ -365,7 +370,8 @@ TEST(Session, AsksOnlyForWhatTheServerOffers) {
   bare.Greet("250-PIPELINING\r\n250 SIZE 1000\r\n");
   bare.session.Take(bare.Mail(big));
   bare.session.Take(bare.Mail(utf8));
-  bare.session.Take(bare.Mail({}, POSTBUS_MAIL_SMTPUTF8));
+  bare.session.Take(
+      bare.Mail([](FakeMail& mail) { mail.raw = "To: j\xC3\xBC@x\r\n\r\nHello\r\n"; }, POSTBUS_MAIL_SMTPUTF8));
   bare.session.Take(bare.Mail({}, POSTBUS_MAIL_8BIT));
   ASSERT_EQ(bare.ended.size(), 4u);
   for (const Ended& end : bare.ended) EXPECT_EQ(end.outcome, POSTBUS_UNSUPPORTED);
@@ -378,6 +384,144 @@ TEST(Session, AsksOnlyForWhatTheServerOffers) {
     all.session.Take(all.Mail(utf8, POSTBUS_MAIL_8BIT));
     EXPECT_TRUE(all.Write().starts_with("MAIL FROM:<shop@example.com> SIZE=68 BODY=8BITMIME SMTPUTF8\r\n"));
   }
+}
+
+TEST(Session, WritesADomainInAsciiForAServerWithoutSmtpUtf8) {
+  for (const bool pipelining : {true, false}) {
+    Client client(pipelining);
+    client.Greet("250-PIPELINING\r\n250 8BITMIME\r\n");
+    client.session.Take(client.Mail(
+        [](FakeMail& mail) {
+          mail.sender =
+              "shop@b\xC3\xBC"
+              "cher.example";
+          mail.recipients = {"a@example.org", "b@\xE6\x97\xA5\xE6\x9C\xAC.example"};
+        },
+        POSTBUS_MAIL_SMTPUTF8));
+    std::string wire;
+    for (const char* reply : {"250 Ok\r\n", "250 Ok\r\n", "250 Ok\r\n", "354 go\r\n"}) {
+      wire += client.Write();
+      client.session.Receive(reply);
+    }
+    EXPECT_EQ(wire,
+              "MAIL FROM:<shop@xn--bcher-kva.example>\r\nRCPT TO:<a@example.org>\r\n"
+              "RCPT TO:<b@xn--wgv71a.example>\r\nDATA\r\n");
+    EXPECT_NE(client.session.wants_permit(), nullptr);
+  }
+}
+
+// --- TLS and AUTH ----------------------------------------------------------------------------------------------------
+
+TEST(Session, ForgetsWhatWasSaidInTheClear) {
+  Client client;
+  client.options.tls = Tls::kStartTls;
+  client.options.username = "u";
+  client.options.password = "p";
+  client.session.Open(/*loopback=*/false);
+  client.session.Receive("220 mx\r\n");
+  client.Write();
+  client.session.Receive("250-mx\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250-AUTH LOGIN\r\n250 STARTTLS\r\n");
+  EXPECT_EQ(client.Write(), "STARTTLS\r\n");
+  EXPECT_EQ(client.session.waiting(), Wait::kTls);
+  client.session.Receive("220 go\r\n");
+  ASSERT_TRUE(client.session.wants_tls());
+  EXPECT_EQ(client.Write(), "") << "nothing in the clear any more";
+  client.session.TlsEstablished();
+  EXPECT_EQ(client.Write(), "EHLO me.example\r\n");
+  client.session.Receive("250-mx\r\n250 AUTH PLAIN\r\n");
+  EXPECT_EQ(client.session.waiting(), Wait::kAuth);
+  EXPECT_EQ(client.Write(), "AUTH PLAIN AHUAcA==\r\n");
+  client.session.Receive("235 welcome\r\n");
+  ASSERT_TRUE(client.session.ready());
+  client.session.Take(client.Mail());
+  EXPECT_EQ(client.Write(), "MAIL FROM:<shop@example.com>\r\n") << "no PIPELINING, no SIZE";
+}
+
+// A client that has come to AUTH, on a connection in the clear.
+void Authenticate(Client& client, Auth auth, bool loopback = true) {
+  client.options.auth = auth;
+  client.options.username = "u";
+  client.options.password = "secret";
+  client.session.Open(loopback);
+  client.session.Receive("220 mx\r\n");
+  client.Write();
+  client.session.Receive("250-mx\r\n250 AUTH PLAIN LOGIN XOAUTH2\r\n");
+}
+
+TEST(Session, SendsNoPasswordInTheClearToAnotherMachine) {
+  Client client;
+  Authenticate(client, Auth::kAuto, /*loopback=*/false);
+  EXPECT_EQ(client.Write(), "");
+  EXPECT_EQ(client.session.state(), Session::State::kFailed);
+  EXPECT_EQ(client.session.failure().phase, POSTBUS_PHASE_AUTH);
+  EXPECT_EQ(client.session.failure().text,
+            "mx.example:587 would get the password in the clear; set tls: starttls or tls: implicit");
+}
+
+TEST(Session, TellsNoSecretThatTheServerRepeats) {
+  for (const char* reply : {"535 no: secret\r\n", "535 no: AHUAc2VjcmV0\r\n", "535-no\r\n535 xxsecretxx\r\n"}) {
+    Client client;
+    Authenticate(client, Auth::kPlain);
+    EXPECT_EQ(client.Write(), "AUTH PLAIN AHUAc2VjcmV0\r\n");
+    client.session.Receive(reply);
+    EXPECT_EQ(client.session.failure().code, 535);
+    EXPECT_EQ(client.session.failure().text, "AUTH failed, in words that repeat the password");
+  }
+}
+
+TEST(Session, AnswersXoauth2sErrorChallengeAndNoMoreThanAuthHasToSay) {
+  Client client;
+  Authenticate(client, Auth::kXoauth2);
+  EXPECT_EQ(client.Write(), "AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIHNlY3JldAEB\r\n");
+  client.session.Receive("334 eyJzdGF0dXMiOiI0MDEifQ==\r\n");
+  EXPECT_EQ(client.Write(), "\r\n");
+  client.session.Receive("535 5.7.8 not accepted\r\n");
+  EXPECT_EQ(client.session.failure().text, "not accepted");
+  EXPECT_EQ(client.session.failure().outcome, POSTBUS_PROVIDER_FAULT);
+
+  for (const auto& [auth, challenges] :
+       std::map<Auth, int>{{Auth::kPlain, 1}, {Auth::kLogin, 3}, {Auth::kXoauth2, 2}}) {
+    Client asked;
+    Authenticate(asked, auth);
+    for (int i = 0; i < challenges; ++i) {
+      EXPECT_EQ(asked.session.state(), Session::State::kOpening);
+      asked.Write();
+      asked.session.Receive("334 more\r\n");
+    }
+    EXPECT_EQ(asked.session.failure().text, "the server asks for more than AUTH has to say");
+  }
+}
+
+TEST(Session, ThrottlesByItsRules) {
+  const std::vector<std::string> rules = {"451 4.7.1 slow -> throttled 30s", "554 5.7.1 -> rejected"};
+  const auto run = [&](const std::string& replies) {
+    Client client;
+    client.options.rules = ReplyRules(rules, "none");
+    client.session.Open(/*loopback=*/true);
+    client.Greet();
+    client.session.Take(client.Mail());
+    client.Write();
+    client.session.Receive(replies);
+    if (client.session.wants_permit() != nullptr) {
+      client.session.Permit(true);
+      client.Write();
+      client.session.Receive("451 4.7.1 slow down\r\n");
+    }
+    EXPECT_EQ(client.ended.size(), 1u) << replies;
+    return client.ended.at(0);
+  };
+  EXPECT_EQ(run("451 4.7.1 slow\r\n503 no\r\n503 no\r\n").outcome, POSTBUS_THROTTLED);
+  EXPECT_EQ(run("250 Ok\r\n451 4.7.1 slow\r\n503 no\r\n").outcome, POSTBUS_THROTTLED);
+  EXPECT_EQ(run("250 Ok\r\n554 5.7.1 no\r\n503 no\r\n").outcome, POSTBUS_REJECTED_RECIPIENT);
+  EXPECT_EQ(run("250 Ok\r\n250 Ok\r\n451 4.7.1 slow\r\n").outcome, POSTBUS_THROTTLED);
+  const Ended at_dot = run(kGoOn);
+  EXPECT_EQ(at_dot.outcome, POSTBUS_THROTTLED);
+  EXPECT_EQ(at_dot.phase, POSTBUS_PHASE_FINAL_DOT);
+  EXPECT_EQ(at_dot.retry_after_ms, 30'000u);
+  // 421 ends the connection, and this one says why: no other connection is tried with the mail.
+  const Ended closed = run("421 4.7.0 Error: too many connections from 192.0.2.1\r\n");
+  EXPECT_EQ(closed.outcome, POSTBUS_THROTTLED);
+  EXPECT_EQ(closed.phase, POSTBUS_PHASE_MAIL);
 }
 
 // --- the point of no return ------------------------------------------------------------------------------------------
@@ -508,7 +652,7 @@ TEST(Session, ReturnsAMailOnceWhereAUsedConnectionDies) {
     EXPECT_TRUE(task.retried);
     EXPECT_EQ(client.ended.size(), 1u);
     // A second time it is the host's turn.
-    client.session.Open();
+    client.session.Open(true);
     use_once(client);
     client.session.Take(task);
     client.Write();

@@ -400,7 +400,7 @@ TEST(SmtpTransport, Probes) {
     ScriptedSmtpServer server({.greeting = "hang"});
     SmtpPlugin plugin(host.abi(), For(server.port()));
     EXPECT_FALSE(plugin.Probe(host.NowMs() + 300, report));
-    EXPECT_EQ(report, "no greeting and reply to EHLO before the deadline");
+    EXPECT_EQ(report, "not ready for a mail before the deadline");
   }
 }
 

@@ -2,7 +2,9 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,8 @@
 namespace postbus::testing {
 namespace {
 
+constexpr size_t kMaxClearText = 1 << 20;
+
 bool IsCode(std::string_view action) {
   return action.size() == 3 && std::all_of(action.begin(), action.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
@@ -31,6 +35,7 @@ std::string ReplyOf(std::string_view code) {
       {"450", "450 4.2.1 <bob@example.org>: mailbox busy"},
       {"451", "451 4.3.0 try again later"},
       {"452", "452 4.5.3 too many recipients"},
+      {"535", "535 5.7.8 Too many connections per account"},
       {"550", "550 5.1.1 <bob@example.org>: Recipient address rejected"},
       {"554", "554 5.7.1 refused"}};
   const auto found = kTexts.find(code);
@@ -60,6 +65,11 @@ std::string MessageIdIn(const std::string& raw) {
   return raw.substr(at + 12, raw.find_first_of("\r\n", at) - at - 12);
 }
 
+struct FreeSsl {
+  void operator()(SSL* ssl) const { SSL_free(ssl); }
+  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+};
+
 // Thrown inside a connection's thread to end it.
 struct Closed {
   bool reset = false;
@@ -68,7 +78,14 @@ struct Closed {
 }  // namespace
 
 struct ScriptedSmtpServer::Impl {
-  explicit Impl(ScriptedSmtpOptions wanted) : options(std::move(wanted)) {}
+  explicit Impl(ScriptedSmtpOptions wanted) : options(std::move(wanted)) {
+    if (options.certificate.certificate.empty()) return;
+    tls.reset(SSL_CTX_new(TLS_server_method()));
+    if (SSL_CTX_use_certificate_file(tls.get(), options.certificate.certificate.c_str(), SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls.get(), options.certificate.key.c_str(), SSL_FILETYPE_PEM) != 1) {
+      std::abort();
+    }
+  }
 
   // One connection, on a thread of its own.
   class Dialogue {
@@ -77,6 +94,7 @@ struct ScriptedSmtpServer::Impl {
 
     void Run() {
       try {
+        if (server_.options.implicit_tls) StartTls();
         if (!Act(server_.options.greeting)) Say("220 scripted.example.com ESMTP\r\n");
         while (true) OnCommand(ReadLine());
       } catch (const Closed&) {
@@ -84,10 +102,42 @@ struct ScriptedSmtpServer::Impl {
     }
 
    private:
+    ssize_t Send(std::string_view bytes) {
+      if (ssl_ != nullptr) return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()));
+      return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    }
+
+    ssize_t Receive(char* buffer, size_t size) {
+      if (ssl_ != nullptr) {
+        const int n = SSL_read(ssl_.get(), buffer, static_cast<int>(size));
+        return n > 0 ? n : errno == ECONNRESET ? -1 : 0;
+      }
+      const ssize_t n = recv(fd_, buffer, size, 0);
+      if (n > 0) server_.NoteClear({buffer, static_cast<size_t>(n)});
+      return n;
+    }
+
+    void StartTls() {
+      Flush();
+      if (!server_.options.handshake.empty()) {
+        pollfd begun = {.fd = fd_, .events = POLLIN, .revents = 0};
+        poll(&begun, 1, -1);
+        Act(server_.options.handshake);
+        Flush();
+        Hang();
+      }
+      ssl_.reset(SSL_new(server_.tls.get()));
+      SSL_set_fd(ssl_.get(), fd_);
+      if (SSL_accept(ssl_.get()) != 1) throw Closed{};
+      if (const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name); name != nullptr) {
+        server_.NoteServerName(name);
+      }
+    }
+
     void Flush() {
       std::string_view left = out_;
       while (!left.empty()) {
-        const ssize_t n = send(fd_, left.data(), left.size(), MSG_NOSIGNAL);
+        const ssize_t n = Send(left);
         if (n <= 0) throw Closed{};
         left.remove_prefix(static_cast<size_t>(n));
       }
@@ -100,7 +150,8 @@ struct ScriptedSmtpServer::Impl {
       Flush();
       in_.erase(0, std::exchange(at_, 0));
       char buffer[65536];
-      const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
+      errno = 0;
+      const ssize_t n = Receive(buffer, sizeof buffer);
       if (n <= 0) throw Closed{.reset = n < 0};
       in_.append(buffer, static_cast<size_t>(n));
     }
@@ -161,9 +212,17 @@ struct ScriptedSmtpServer::Impl {
         if (Act(server_.options.ehlo)) return;
         std::vector<std::string> lines = {"scripted.example.com"};
         lines.insert(lines.end(), server_.options.extensions.begin(), server_.options.extensions.end());
+        if (server_.tls != nullptr && ssl_ == nullptr) lines.push_back("STARTTLS");
         for (size_t i = 0; i < lines.size(); ++i) Say((i + 1 < lines.size() ? "250-" : "250 ") + lines[i] + "\r\n");
       } else if (verb == "HELO") {
         Say(server_.options.helo ? "250 scripted.example.com\r\n" : "502 5.5.1 what\r\n");
+      } else if (verb == "STAR") {
+        if (Act(server_.options.starttls)) return;
+        Say("220 2.0.0 go on\r\n" + server_.options.injected);
+        StartTls();
+      } else if (verb == "AUTH") {
+        if (Act(server_.options.auth)) return;
+        OnAuth(line);
       } else if (verb == "MAIL") {
         if (server_.options.close_after > 0 && mails_ >= server_.options.close_after) {
           Flush();
@@ -197,6 +256,16 @@ struct ScriptedSmtpServer::Impl {
       } else {
         Say("500 5.5.2 what\r\n");
       }
+    }
+
+    // Asks for what the client did not say in the command.
+    void OnAuth(const std::string& line) {
+      const bool login = line == "AUTH LOGIN";
+      for (size_t left = login ? 2 : std::count(line.begin(), line.end(), ' ') == 1 ? 1 : 0; left > 0; --left) {
+        Say(!login ? "334 \r\n" : left == 2 ? "334 VXNlcm5hbWU6\r\n" : "334 UGFzc3dvcmQ6\r\n");
+        server_.Note(ReadLine());
+      }
+      Say("235 2.7.0 welcome\r\n");
     }
 
     std::string RecipientsAction(std::string_view phase) const {
@@ -266,6 +335,7 @@ struct ScriptedSmtpServer::Impl {
 
     Impl& server_;
     const int fd_;
+    std::unique_ptr<SSL, FreeSsl> ssl_;  // once the handshake has begun
     std::string in_;
     size_t at_ = 0;  // what is in front of it is read
     std::string out_;
@@ -290,6 +360,11 @@ struct ScriptedSmtpServer::Impl {
       const size_t index = fds.size();
       fds.push_back(fd);
       threads.emplace_back([this, fd, index] {
+        // OpenSSL writes without MSG_NOSIGNAL; for the client the signal stays what it is.
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
         Dialogue(*this, fd).Run();
         const std::lock_guard guard(mutex);
         close(fd);
@@ -301,6 +376,14 @@ struct ScriptedSmtpServer::Impl {
   void Note(const std::string& command) {
     const std::lock_guard lock(mutex);
     commands.push_back(command);
+  }
+  void NoteClear(std::string_view bytes) {
+    const std::lock_guard lock(mutex);
+    if (clear_text.size() < kMaxClearText) clear_text += bytes;
+  }
+  void NoteServerName(std::string_view name) {
+    const std::lock_guard lock(mutex);
+    server_name = name;
   }
   size_t Begin(LedgerEntry entry) {
     const std::lock_guard lock(mutex);
@@ -337,6 +420,7 @@ struct ScriptedSmtpServer::Impl {
   }
 
   const ScriptedSmtpOptions options;
+  std::unique_ptr<SSL_CTX, FreeSsl> tls;
   int listener = -1;
   uint16_t port = 0;
   std::thread acceptor;
@@ -348,6 +432,8 @@ struct ScriptedSmtpServer::Impl {
   size_t accepted = 0;
   std::vector<LedgerEntry> ledger;
   std::vector<std::string> commands;
+  std::string clear_text;
+  std::string server_name;
 };
 
 ScriptedSmtpServer::ScriptedSmtpServer(ScriptedSmtpOptions options)
@@ -391,6 +477,16 @@ size_t ScriptedSmtpServer::connections() const {
 std::vector<std::string> ScriptedSmtpServer::commands() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->commands;
+}
+
+std::string ScriptedSmtpServer::clear_text() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->clear_text;
+}
+
+std::string ScriptedSmtpServer::server_name() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->server_name;
 }
 
 void ScriptedSmtpServer::Stop() { impl_->Stop(); }

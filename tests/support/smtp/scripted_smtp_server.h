@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/smtp/test_certificates.h"
+
 namespace postbus::testing {
 
 // A mail for which DATA was answered with 354.
@@ -30,11 +32,17 @@ struct LedgerEntry {
 };
 
 struct ScriptedSmtpOptions {
-  std::string greeting{};  // action at the greeting; empty: 220
-  std::string ehlo{};      // action at EHLO; empty: 250
-  bool helo = true;        // HELO is known
-  std::string reset{};     // action at RSET
+  std::string greeting{};   // action at the greeting; empty: 220
+  std::string ehlo{};       // action at EHLO; empty: 250
+  bool helo = true;         // HELO is known
+  std::string reset{};      // action at RSET
+  std::string auth{};       // action at AUTH; empty: 235 to whatever comes
+  std::string starttls{};   // action at STARTTLS
+  std::string handshake{};  // action in place of the TLS handshake, once the client has begun it
+  std::string injected{};   // sent in the clear right behind the reply to STARTTLS
   std::vector<std::string> extensions = {"PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 104857600"};
+  Certificate certificate{};       // with one, EHLO in the clear is answered with STARTTLS, too
+  bool implicit_tls = false;       // TLS from the first byte
   uint32_t close_after = 0;        // mails; then the next MAIL finds the connection closed
   uint32_t max_recipients = 1000;  // more of them get 452 4.5.3
   int body_pause_ms = 0;           // before the mail is read
@@ -54,8 +62,12 @@ class ScriptedSmtpServer {
   // Complete mails by Message-ID.
   std::vector<LedgerEntry> complete() const;
   size_t connections() const;  // ever accepted
-  // Commands of all connections, without the mails.
+  // Commands of all connections, with the lines that follow AUTH, without the mails.
   std::vector<std::string> commands() const;
+  // What came in the clear, on all connections; about the first MiB of it.
+  std::string clear_text() const;
+  // The name that the last client with TLS asked for (SNI).
+  std::string server_name() const;
   // Stops answering: closes the port and all connections with FIN.
   void Stop();
 
