@@ -41,7 +41,9 @@ void AddPlugin(LogLine& line, const PluginLibrary& library) {
 void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, const Renderer* renderer,
                  const Worker* worker, const HttpServer* api, const HttpServer& admin, Log& log) {
   LogLine(log, LogLevel::kInfo, "postbus " POSTBUS_VERSION).Add("role", roles.name).Add("config", config.file);
-  LogLine(log, LogLevel::kInfo, "queue").Add("is", queue.Description());
+  LogLine(log, LogLevel::kInfo, "queue")
+      .Add("is", queue.Description())
+      .Add("KAFKA_ENABLED", KafkaEnabledName(config.queue.kafka_enabled));
   if (renderer != nullptr) {
     LogLine line(log, LogLevel::kInfo, "renderer");
     AddPlugin(line, renderer->library());

@@ -33,6 +33,7 @@ class Loader {
   Loader(std::string file, const Environment& environment)
       : file_(std::move(file)), base_dir_(fs::absolute(file_).parent_path().string()), environment_(environment) {}
 
+  const std::string& file() const { return file_; }
   const std::string& base_dir() const { return base_dir_; }
   std::string Absolute(const std::string& path) const {
     return (fs::path(base_dir_) / path).lexically_normal().string();
@@ -449,6 +450,13 @@ void ReadRoot(Section root, Loader& loader, Config& config) {
   root.Done();
 }
 
+void ReadKafkaEnabled(const Environment& environment, Loader& loader, QueueConfig& queue) {
+  const auto enabled = ParseKafkaEnabled(environment("KAFKA_ENABLED").value_or(""));
+  if (!enabled.ok()) return loader.Fail({.file = loader.file()}, "queue", std::string(enabled.status().message()));
+  queue.kafka_enabled = *enabled;
+  if (*enabled == KafkaEnabled::kTrue) queue.type = QueueConfig::Type::kKafka;
+}
+
 // Puts `value` at `path` of the tree, making mappings on the way.
 Status Override(YAML::Node root, const std::string& path, const YAML::Node& value) {
   YAML::Node node = root;
@@ -546,6 +554,7 @@ Result<Config> LoadConfig(const std::string& path, std::span<const std::string> 
     config.queue.sqlite.path = loader.Absolute(config.queue.sqlite.path);
     config.queue.state_dir = loader.Absolute(config.queue.state_dir);
     ReadRoot(Section(loader, tree, ""), loader, config);
+    ReadKafkaEnabled(environment, loader, config.queue);
     if (Status status = loader.Outcome(); !status.ok()) return status;
     return config;
   } catch (const YAML::Exception& error) {

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 
-#include "event/clock.h"
-#include "event/email_event.h"
+#include "producer/local_queue.h"
+#include "producer/new_event.h"
 #include "queue/kafka/outgoing.h"
 #include "queue/kafka/record_producer.h"
 #include "queue/kafka/topics.h"
@@ -22,13 +21,6 @@ std::string EnvironmentOr(const char* name, const std::string& otherwise) {
 
 void ToStderr(std::string_view line) {
   std::fprintf(stderr, "postbus: %.*s\n", static_cast<int>(line.size()), line.data());
-}
-
-constexpr size_t kMaxQueuedBytes = 128 * 1024 * 1024;
-
-Priority PriorityOf(std::string_view name) {
-  if (name == kPriorityHigh) return Priority::kHigh;
-  return name == kPriorityLow ? Priority::kLow : Priority::kNormal;
 }
 
 // Of events alone: a producer need not be allowed to see the others.
@@ -49,7 +41,7 @@ Status MakeTopics(const KafkaConfig& config, const kafka::TopicNames& names, con
 
 class Producer::Impl {
  public:
-  Impl(const KafkaConfig& config, size_t max_queued) : names_(config), max_queued_(max_queued) {}
+  Impl(const KafkaConfig& config, size_t max_queued) : names_(config), local_(max_queued) {}
 
   Status Open(const KafkaConfig& config, const QueueLog& log) {
     if (Status status = kafka::CheckPassedOn(config); !status.ok()) return status;
@@ -63,38 +55,23 @@ class Producer::Impl {
 
   Status Take(const Event& event, Done done) {
     const size_t bytes = event.json.size();
-    {
-      const std::lock_guard lock(mutex_);
-      if (queued_ >= max_queued_ || queued_bytes_ + bytes > kMaxQueuedBytes) return QueueFull(queued_);
-      ++queued_;
-      queued_bytes_ += bytes;
-    }
-    // Whether there is room was decided above; what the client cannot take at this moment is offered to it again.
-    records_->ProduceDurably(kafka::EventRecord(names_, {.id = event.id,
-                                                         .priority = PriorityOf(event.priority),
-                                                         .accepted_at_unix_ms = event.accepted_at_unix_ms,
-                                                         .value = event.json,
-                                                         .traceparent = {}}),
+    if (Status status = local_.Enter(bytes); !status.ok()) return status;
+    // What the client cannot take at this moment is offered to it again.
+    records_->ProduceDurably(kafka::EventRecord(names_, ToNewEvent(event)),
                              [this, bytes, done = std::move(done)](const Status& stored, const kafka::RecordBack&) {
-                               {
-                                 const std::lock_guard lock(mutex_);
-                                 --queued_;
-                                 queued_bytes_ -= bytes;
-                               }
                                if (done) done(stored);
+                               local_.Leave(bytes);
                                return kafka::RecordProducer::After::kDone;
                              });
     return {};
   }
 
+  LocalQueue& local() { return local_; }
   kafka::RecordProducer& records() { return *records_; }
 
  private:
   const kafka::TopicNames names_;
-  const size_t max_queued_;
-  std::mutex mutex_;
-  size_t queued_ = 0;                               // guarded by mutex_: mails taken and not told of
-  size_t queued_bytes_ = 0;                         // guarded by mutex_
+  LocalQueue local_;
   std::unique_ptr<kafka::RecordProducer> records_;  // ended first: its callbacks use the others
 };
 
@@ -131,7 +108,7 @@ Result<std::unique_ptr<Producer>> Producer::FromEnv() {
   return Open(std::move(options));
 }
 
-bool Producer::Flush(std::chrono::milliseconds within) { return impl_->records().Flush(BootTimeMs() + within.count()); }
+bool Producer::Flush(std::chrono::milliseconds within) { return impl_->local().WaitUntilEmpty(within); }
 
 Status Producer::Health() const { return impl_->records().Health(); }
 

@@ -22,7 +22,9 @@ Status RecordingProducer::Take(const Event& event, Done done) {
   Status answer;
   {
     const std::lock_guard lock(mutex_);
-    if (sent_.size() >= capacity_) return QueueFull(capacity_);
+    if (sent_.size() >= capacity_) {
+      return Status::Unavailable("QUEUE_FULL: it holds " + std::to_string(capacity_) + " mails");
+    }
     sent_.push_back(event);
     if (!answer_.empty()) answer = Status(answer_kind_, answer_);
   }

@@ -80,11 +80,6 @@ std::future<Result<std::string>> Sender::SendMessage(std::string_view json) {
   return TakeWithFuture(Check(json, nullptr));
 }
 
-Status Sender::QueueFull(size_t mails) {
-  return Status::Unavailable("QUEUE_FULL: the local queue has no room beside its " + std::to_string(mails) +
-                             " mails; try again in a while");
-}
-
 Result<Sender::Event> Sender::Check(std::string_view json, const TemplateData* data) {
   EventDecoder decoder;
   EmailEvent event;

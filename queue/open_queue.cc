@@ -7,6 +7,11 @@ namespace postbus {
 Result<std::unique_ptr<Queue>> OpenQueue(const QueueConfig& config, Role role, QueueLog log) {
   switch (config.type) {
     case QueueConfig::Type::kKafka:
+      if (config.kafka_enabled == KafkaEnabled::kFalse) {
+        return Status::Invalid(
+            "KAFKA_ENABLED=false, but queue.type is kafka: unset the variable, or set `queue: { type: sqlite }`; "
+            "without a queue only services that link postbus::direct send");
+      }
       return kafka::OpenKafkaQueue(config, role, std::move(log));
     case QueueConfig::Type::kSqlite:
       return sqlite::OpenSqliteQueue(config, role, std::move(log));

@@ -1,7 +1,5 @@
 #include "queue/queue_config.h"
 
-#include <string_view>
-
 namespace postbus {
 
 Result<KafkaEnabled> ParseKafkaEnabled(std::string_view value) {
@@ -9,6 +7,11 @@ Result<KafkaEnabled> ParseKafkaEnabled(std::string_view value) {
   if (value == "true") return KafkaEnabled::kTrue;
   if (value == "false") return KafkaEnabled::kFalse;
   return Status::Invalid("the variable KAFKA_ENABLED must be true or false, or not be set");
+}
+
+std::string_view KafkaEnabledName(KafkaEnabled enabled) {
+  if (enabled == KafkaEnabled::kUnset) return "unset";
+  return enabled == KafkaEnabled::kTrue ? "true" : "false";
 }
 
 std::string KafkaConfig::Prefix() const {

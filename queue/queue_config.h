@@ -14,6 +14,7 @@ namespace postbus {
 // The variable KAFKA_ENABLED: whether mails go through Kafka, whatever the configuration says.
 enum class KafkaEnabled { kUnset, kFalse, kTrue };
 Result<KafkaEnabled> ParseKafkaEnabled(std::string_view value);
+std::string_view KafkaEnabledName(KafkaEnabled enabled);  // "unset", "false", "true"
 
 struct KafkaConfig {
   std::string brokers = "localhost:9093";  // bootstrap.servers
@@ -33,6 +34,8 @@ struct SqliteConfig {
 struct QueueConfig {
   enum class Type { kKafka, kSqlite };
   Type type = Type::kKafka;
+  // kTrue has made `type` kKafka; with kFalse nothing is put into or read from Kafka: OpenQueue refuses that.
+  KafkaEnabled kafka_enabled = KafkaEnabled::kUnset;
   KafkaConfig kafka;
   SqliteConfig sqlite;
   std::string state_dir = "var";  // group.instance.id under a lock (Kafka)

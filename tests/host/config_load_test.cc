@@ -148,6 +148,21 @@ TEST_F(ConfigLoad, AnUnsetVariableWithoutDefaultIsAnError) {
             "postbus.yaml:6:12: state_dir: the variable NOWHERE is not set; set it, or write ${NOWHERE:-default}");
 }
 
+TEST_F(ConfigLoad, KafkaEnabledForcesKafkaOrForbidsIt) {
+  EXPECT_EQ(Load(kValid)->queue.type, QueueConfig::Type::kSqlite);
+  EXPECT_EQ(Load(kValid)->queue.kafka_enabled, KafkaEnabled::kUnset);
+  environment_["KAFKA_ENABLED"] = "true";
+  EXPECT_EQ(Load(kValid)->queue.type, QueueConfig::Type::kKafka);
+  environment_["KAFKA_ENABLED"] = "";
+  EXPECT_EQ(Load(kValid)->queue.type, QueueConfig::Type::kSqlite);
+  environment_["KAFKA_ENABLED"] = "false";
+  EXPECT_EQ(Load(kValid)->queue.type, QueueConfig::Type::kSqlite);
+  EXPECT_EQ(Load(kValid, {"queue.type=kafka"})->queue.type, QueueConfig::Type::kKafka);
+  EXPECT_EQ(Load(kValid)->queue.kafka_enabled, KafkaEnabled::kFalse);
+  environment_["KAFKA_ENABLED"] = "1";
+  EXPECT_EQ(Error(kValid), "postbus.yaml: queue: the variable KAFKA_ENABLED must be true or false, or not be set");
+}
+
 TEST_F(ConfigLoad, TellsAllProblemsAtOnce) {
   const std::string error = Error(std::string(kValid) + "hots: 1\nhost: { threads: x }\n");
   EXPECT_NE(error.find("hots"), error.npos);

@@ -14,8 +14,6 @@ namespace postbus {
 // Thread-safe. Calls `done` before the call that sends returns.
 class RecordingProducer final : public Sender {
  public:
-  using Sender::Event;
-
   // In the order they were taken.
   std::vector<Event> sent() const;
 

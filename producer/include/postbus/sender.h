@@ -1,5 +1,5 @@
-// postbus/sender.h - what an API service sends mails with, whatever is behind it: Producer (into Kafka), DirectSender
-// (no queue) or RecordingProducer (tests). Nothing here blocks on a network.
+// postbus/sender.h - what an API service sends mails with, whatever is behind it: Producer (into Kafka), a direct
+// sender (no queue, postbus/direct.h) or RecordingProducer (tests). Nothing here blocks on a network.
 #pragma once
 
 #include <chrono>
@@ -37,9 +37,17 @@ class TemplateData {
 class Sender {
  public:
   // Told once of each mail that was taken, from a thread of the sender; must not throw, and should return soon.
-  // Success: the mail is kept from now on (Producer: Kafka has it on all in-sync replicas; DirectSender: the next hop
+  // Success: the mail is kept from now on (Producer: Kafka has it on all in-sync replicas; direct: the next hop
   // has it). kUncertain: that is not known; repeat with the same id. Any other error: it is not.
   using Done = std::function<void(const Status&)>;
+
+  // A mail that passed the checks.
+  struct Event {
+    std::string id;
+    std::string priority;
+    int64_t accepted_at_unix_ms = 0;
+    std::string json;  // the whole EmailEvent
+  };
 
   virtual ~Sender();
 
@@ -65,18 +73,8 @@ class Sender {
   virtual bool Flush(std::chrono::milliseconds within) = 0;
 
  protected:
-  // A mail that passed the checks.
-  struct Event {
-    std::string id;
-    std::string priority;
-    int64_t accepted_at_unix_ms = 0;
-    std::string json;  // the whole EmailEvent
-  };
-
   // As SendMessage; the checks are done.
   virtual Status Take(const Event& event, Done done) = 0;
-  // What Take answers when its local queue has that many mails.
-  static Status QueueFull(size_t mails);
 
  private:
   // `data`, where it is not null, must be the message's whole data.

@@ -1,0 +1,68 @@
+// producer/direct/memory_queue.h - the queue of the direct sender: the host's pipeline runs on it as on any other, but
+// nothing is kept. An event has one turn, and whoever published it hears how that ended.
+//
+// Thread-safe; one shard.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "queue/queue.h"
+
+namespace postbus {
+
+class MemoryQueue final : public Queue, private ShardQueue {
+ public:
+  // `done`: success = each recipient's next hop has the mail. Told once, at the end of the event's turn.
+  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override;
+  Status StartConsuming(const std::vector<int>& wake_fds) override;
+  ShardQueue& shard(size_t) override { return *this; }
+  void StopConsuming() override;
+  // Answers for what is left: not sent, or not known.
+  bool Stop(int64_t deadline_boot_ms) override;
+  Status Health() const override { return {}; }
+  QueueStats Stats() const override { return {}; }
+  std::string Description() const override { return "none: mails are sent directly"; }
+
+ private:
+  struct Event {
+    std::string id;
+    Priority priority = Priority::kNormal;
+    int64_t accepted_at_unix_ms = 0;
+    std::string value;
+    std::function<void(const Status&)> done;
+    // Of its turn:
+    int sent = 0;  // recipients
+    int failed = 0;
+    bool uncertain = false;
+    bool may_work_later = false;
+    std::string reasons;
+  };
+
+  bool Next(QueuedEvent& out) override;
+  void Defer(TurnId turn, const DeferredCopy& copy) override;
+  void DeadLetter(TurnId, const DeadLetterCopy&) override {}  // the report says the same
+  void Report(TurnId turn, const StatusRecord& record) override;
+  void Complete(TurnId turn) override;
+  void Abandon(TurnId turn) override;
+  void TakeRevoked(std::vector<TurnId>&) override {}
+  void Flush() override {}
+
+  static Status OutcomeOf(const Event& event);
+  Event TakeTurn(TurnId turn);
+
+  SendPermit permit_;  // always valid
+  int wake_fd_ = -1;
+
+  std::mutex mutex_;
+  bool stopped_ = false;  // guarded by mutex_, as all below
+  std::deque<Event> waiting_;
+  std::map<TurnId, Event> turns_;  // under way
+  TurnId last_turn_ = 0;
+};
+
+}  // namespace postbus
