@@ -6,14 +6,13 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <set>
 #include <vector>
 
 #include "event/address.h"
 #include "event/email_event.h"
 #include "host/plugin_options.h"
+#include "host/read_file.h"
 
 namespace postbus {
 namespace {
@@ -509,11 +508,10 @@ Result<std::string> Substitute(std::string_view text, const std::string& base_di
     if (!variables.empty()) variables += ", ";
     if (inside.starts_with("file:")) {
       const fs::path path = fs::path(base_dir) / inside.substr(5);
-      std::ifstream file(path, std::ios::binary);
-      if (!file) return Status::Invalid("cannot read the file " + path.string());
-      std::string content{std::istreambuf_iterator<char>(file), {}};
-      while (!content.empty() && (content.back() == '\n' || content.back() == '\r')) content.pop_back();
-      out += content;
+      std::optional<std::string> content = ReadFile(path.string());
+      if (!content) return Status::Invalid("cannot read the file " + path.string());
+      while (!content->empty() && (content->back() == '\n' || content->back() == '\r')) content->pop_back();
+      out += *content;
       variables += inside;
       continue;
     }
@@ -537,11 +535,11 @@ Result<std::string> Substitute(std::string_view text, const std::string& base_di
 Result<Config> LoadConfig(const std::string& path, std::span<const std::string> overrides,
                           const Environment& environment) {
   Loader loader(path, environment);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Status::NotFound(path + ": cannot be read; give the configuration with -c FILE");
+  const std::optional<std::string> text = ReadFile(path);
+  if (!text) return Status::NotFound(path + ": cannot be read; give the configuration with -c FILE");
   YAML::Node tree;
   try {
-    tree = YAML::Load(file);
+    tree = YAML::Load(*text);
     for (const std::string& assignment : overrides) {
       const size_t equals = assignment.find('=');
       if (equals == std::string::npos) return Status::Invalid("--set " + assignment + ": must be key.path=value");

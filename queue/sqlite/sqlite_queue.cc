@@ -121,6 +121,7 @@ Result<std::unique_ptr<Queue>> OpenSqliteQueue(const QueueConfig& config, Role r
   std::error_code error;
   const std::string path = std::filesystem::absolute(config.sqlite.path, error).string();
   if (error) return Status::Invalid("queue path \"" + config.sqlite.path + "\": " + error.message());
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);  // shows when it is opened
   auto queue = std::make_unique<SqliteQueue>(path, config.max_event_bytes, std::move(log));
   if (Status opened = queue->Open(role); !opened.ok()) return opened;
   return std::unique_ptr<Queue>(std::move(queue));

@@ -189,9 +189,10 @@ class Mistakes(e2e.TestCase):
                     self.assertIn(words, done.stderr)
 
     def test_a_missing_configuration_is_78(self):
-        done = self.run_postbus("serve", "-c", self.directory / "no.yaml")
-        self.assertEqual(done.returncode, EXIT_CONFIG)
-        self.assertIn("no.yaml", done.stderr)
+        for file in (self.directory / "no.yaml", self.directory):
+            done = self.run_postbus("serve", "-c", file)
+            self.assertEqual(done.returncode, EXIT_CONFIG)
+            self.assertIn(f"{file}: cannot be read", done.stderr)
 
     def test_usage_errors_are_64(self):
         config = self.write_config(self.queue_sqlite(), self.file)
