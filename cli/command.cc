@@ -3,9 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
+#include <iterator>
 
 #include "event/email_event.h"
 #include "host/config_load.h"
+#include "host/read_file.h"
 
 namespace postbus {
 
@@ -33,7 +36,6 @@ void AddExample(CLI::App& command, std::string lines) {
 void AddOutputOption(CLI::App& command, std::string& output, std::vector<std::string> formats) {
   command.add_option("--output", output, "Format of what is printed")
       ->check(CLI::IsMember(std::move(formats)))
-      ->type_name("")
       ->capture_default_str();
 }
 
@@ -42,6 +44,17 @@ void AddJsonMember(std::string_view name, std::string_view value, std::string& j
   AppendJsonString(name, json);
   json += ':';
   AppendJsonString(value, json);
+}
+
+std::string TextOrExit(std::string_view option, const std::string& value) {
+  if (value == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  if (!value.starts_with('@')) return value;
+  auto text = ReadFile(value.substr(1));
+  if (!text) {
+    PrintError(Status::NotFound(std::string(option) + ": cannot read " + value.substr(1)));
+    std::exit(kExitUsage);
+  }
+  return *text;
 }
 
 void PrintError(const Status& status) {

@@ -30,6 +30,10 @@ struct ConfigOptions {
   Config LoadOrExit() const;
 };
 
+// What an option says: the content of FILE for `@FILE`, of standard input for `-`, else the text itself. On failure
+// prints the error, which begins with `option`, and ends the program.
+std::string TextOrExit(std::string_view option, const std::string& value);
+
 // Prints `postbus: …` on stderr, each line of the message by itself.
 void PrintError(const Status& status);
 // 78 where the configuration or the input must change, 69 where it may work later.
@@ -51,5 +55,6 @@ void AddValidateCommand(CLI::App& program);
 void AddSendCommand(CLI::App& program);
 void AddTopicsCommand(CLI::App& program);
 void AddPluginsCommand(CLI::App& program);
+void AddRenderCommand(CLI::App& program);
 
 }  // namespace postbus

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   postbus::AddSendCommand(program);
   postbus::AddTopicsCommand(program);
   postbus::AddPluginsCommand(program);
+  postbus::AddRenderCommand(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

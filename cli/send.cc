@@ -1,9 +1,7 @@
 // postbus send: puts one mail into the queue from the command line.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <fstream>
 #include <future>
-#include <iterator>
 
 #include "api/acceptor.h"
 #include "cli/command.h"
@@ -27,14 +25,6 @@ struct SendOptions {
 
 constexpr int64_t kPublishWithinMs = 30'000;
 
-// `@file` is the file's content.
-std::string DataOrExit(const std::string& data) {
-  if (!data.starts_with('@')) return data;
-  std::ifstream file(data.substr(1), std::ios::binary);
-  if (!file) Die(Status::NotFound("--data: cannot read " + data.substr(1)));
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::string MessageJson(const SendOptions& options) {
   std::string json = "{\"to\":[";
   for (const std::string& address : options.to) {
@@ -52,7 +42,7 @@ std::string MessageJson(const SendOptions& options) {
   add("template", options.template_name);
   add("priority", options.priority);
   add("id", options.id);
-  return json + ",\"data\":" + DataOrExit(options.data) + "}";
+  return json + ",\"data\":" + TextOrExit("--data", options.data) + "}";
 }
 
 void Send(const SendOptions& options) {
@@ -95,9 +85,13 @@ void AddSendCommand(CLI::App& program) {
   command->add_option("--from", options->from, "Sender; default: defaults.from");
   command->add_option("--subject", options->subject, "Subject; default: the template's");
   command->add_option("--template", options->template_name, "Template")->required();
-  command->add_option("--data", options->data, "Data for the template: a JSON object, or @FILE")->capture_default_str();
+  command->add_option("--data", options->data, "Data for the template: a JSON object, @FILE, or - for standard input")
+      ->capture_default_str();
   command->add_option("--priority", options->priority, "high, normal or low")->capture_default_str();
   command->add_option("--id", options->id, "Email id; default: a new one");
+  AddExample(*command,
+             "postbus send -c config/single-node.yaml --to ada@example.com --template welcome --data "
+             "'{\"Name\": \"Ada\", \"Link\": \"https://example.com\"}'");
   command->callback([options] { Send(*options); });
 }
 

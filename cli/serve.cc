@@ -152,6 +152,7 @@ void AddRole(CLI::App& program, const Roles& roles, const char* description) {
                      "Kafka: where to begin on a topic whose old records are gone and that this group never read")
         ->type_name("earliest|latest|TIME");
   }
+  AddExample(*command, std::string("postbus ") + roles.name + " -c config/single-node.yaml");
   command->callback([roles, options] { Serve(roles, *options); });
 }
 

@@ -51,7 +51,11 @@ void AddTopicsCommand(CLI::App& program) {
   topics->require_subcommand(1);
   CLI::App* create = topics->add_subcommand("create", "Creates those that are missing");
   CLI::App* check = topics->add_subcommand("check", "Compares them with what postbus needs; exit 78 on a difference");
-  for (CLI::App* command : {create, check}) options->AddTo(*command);
+  AddExample(*topics, "postbus topics check -c config/postbus.yaml");
+  for (CLI::App* command : {create, check}) {
+    options->AddTo(*command);
+    AddExample(*command, "postbus topics " + command->get_name() + " -c config/postbus.yaml");
+  }
   create->callback([options] { Create(KafkaOrExit(*options)); });
   check->callback([options] { Check(KafkaOrExit(*options)); });
 }

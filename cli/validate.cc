@@ -41,6 +41,7 @@ void AddValidateCommand(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "validate", "Checks the configuration, loads its plugins and templates; connects to nothing");
   options->AddTo(*command);
+  AddExample(*command, "postbus validate -c config/single-node.yaml");
   command->callback([options] { Validate(*options); });
 }
 
