@@ -7,7 +7,7 @@ namespace postbus {
 Acceptor::Acceptor(const EventLimits& limits, std::string default_from)
     : default_from_(std::move(default_from)), decoder_(limits) {}
 
-bool Acceptor::Accept(std::string_view json, int64_t now_unix_ms) {
+bool Acceptor::Accept(std::string_view json, int64_t now_unix_ms, std::string_view fixed_id) {
   const bool valid = EventDecoder::LooksLikeMessage(json) ? decoder_.DecodeMessage(json, Strictness::kApi, event_)
                                                           : decoder_.Decode(json, Strictness::kApi, event_);
   if (!valid) {
@@ -18,7 +18,11 @@ bool Acceptor::Accept(std::string_view json, int64_t now_unix_ms) {
     violations_ = {{.pointer = "/from", .detail = "is missing, and the configuration has no defaults.from"}};
     return false;
   }
-  id_ = event_.id.empty() ? NewEventId() : event_.id;
+  if (!fixed_id.empty() && !event_.id.empty()) {
+    violations_ = {{.pointer = "/id", .detail = "the Idempotency-Key fixes the id: leave one of them out"}};
+    return false;
+  }
+  id_ = !fixed_id.empty() ? fixed_id : !event_.id.empty() ? event_.id : NewEventId();
   value_.clear();
   EncodeAccepted(json, event_,
                  {.id = id_,

@@ -17,8 +17,9 @@ class Acceptor {
   Acceptor(const EventLimits& limits, std::string default_from);
 
   // Checks `json`, a message or a whole EmailEvent. On true id(), event() and value() are set; on false violations()
-  // says why: an empty pointer in the first one means that the text is no JSON object at all.
-  [[nodiscard]] bool Accept(std::string_view json, int64_t now_unix_ms);
+  // says why: an empty pointer in the first one means that the text is no JSON object at all. `fixed_id`: what an
+  // Idempotency-Key makes the id, which a mail may not bring then; empty: the mail's own, or a new one.
+  [[nodiscard]] bool Accept(std::string_view json, int64_t now_unix_ms, std::string_view fixed_id = {});
 
   const std::string& id() const { return id_; }
   const EmailEvent& event() const { return event_; }

@@ -1,10 +1,18 @@
 #include "api/email_api.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "api/idempotency.h"
+#include "api/json_array.h"
 #include "api/problem.h"
 #include "event/clock.h"
 
 namespace postbus {
 namespace {
+
+constexpr std::string_view kKeyHeader = "Idempotency-Key";
+constexpr size_t kMaxViolations = 100;  // of a batch
 
 bool IsJson(std::string_view content_type) {
   std::string type(content_type.substr(0, content_type.find(';')));
@@ -13,91 +21,214 @@ bool IsJson(std::string_view content_type) {
   return type == "application/json";
 }
 
-HttpResponse Accepted(std::string_view id) {
+// What a request posted: one mail, or a batch of them.
+struct Posted {
+  std::vector<std::string> ids;
+  bool batch = false;
+  bool has_key = false;
+};
+
+// "id":… or "data":[{"id":…},…]
+void AppendIds(const Posted& posted, std::string& out) {
+  if (posted.batch) out += "\"data\":[";
+  for (const std::string& id : posted.ids) {
+    if (out.back() == '}') out += ',';
+    out += posted.batch ? "{\"id\":" : "\"id\":";
+    AppendJsonString(id, out);
+    if (posted.batch) out += '}';
+  }
+  if (posted.batch) out += ']';
+}
+
+HttpResponse AcceptedAnswer(const Posted& posted) {
   HttpResponse response;
   response.status = 202;
-  response.headers.emplace_back("Location", "/v1/emails/" + std::string(id));
-  response.body = "{\"id\":";
-  AppendJsonString(id, response.body);
-  response.body += ",\"status\":\"pending\"}\n";
+  response.body = "{";
+  AppendIds(posted, response.body);
+  if (!posted.batch) {
+    response.headers.emplace_back("Location", "/v1/emails/" + posted.ids.front());
+    response.body += ",\"status\":\"pending\"";
+  }
+  response.body += "}\n";
   return response;
 }
 
 // What the queue said, as an answer.
-HttpResponse Refused(const Status& status, const std::string& id) {
+HttpResponse Refused(const Status& status, const Posted& posted) {
   switch (status.kind()) {
     case ErrorKind::kInvalid:
       return Problem(413, "too_large", status.message());
-    case ErrorKind::kUncertain:
-      return Problem(503, "uncertain",
-                     "the queue did not answer in time; the mail with id " + id +
-                         " may have been accepted. Repeat the request with this id in \"id\".");
+    case ErrorKind::kConflict:
+      return Problem(422, "idempotency_key_reused",
+                     "this Idempotency-Key was used for another request body; take a new key for a new request");
+    case ErrorKind::kUncertain: {
+      std::string detail = posted.batch ? "the queue did not answer in time; some of the mails may have been accepted. "
+                                        : "the queue did not answer in time; the mail may have been accepted. ";
+      detail += posted.has_key
+                    ? "Repeat the request with this Idempotency-Key."
+                    : "Repeat the request with this id in \"id\"; with an Idempotency-Key it could be repeated "
+                      "as it is.";
+      std::string ids;
+      AppendIds(posted, ids);
+      return Problem(503, "uncertain", detail, {}, ids);
+    }
     default:
-      return Problem(503, "queue_unavailable", "the mail was not accepted: " + std::string(status.message()));
+      return Problem(503, "queue_unavailable", "nothing was accepted: " + std::string(status.message()));
   }
+}
+
+HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
+  HttpResponse response = Problem(405, "method_not_allowed", path + " takes " + std::string(allowed));
+  response.headers.emplace_back("Allow", allowed);
+  return response;
 }
 
 }  // namespace
 
-EmailApi::EmailApi(const Config& config, Queue& queue, Metrics& metrics)
-    : config_(config), queue_(queue), metrics_(metrics), acceptor_(config.limits, config.defaults_from) {}
+EmailApi::EmailApi(const Config& config, Queue& queue, const Renderer& renderer, Metrics& metrics)
+    : config_(config),
+      queue_(queue),
+      metrics_(metrics),
+      acceptor_(config.limits, config.defaults_from),
+      template_check_(renderer) {}
 
 HttpLimits EmailApi::Limits(const Config& config) {
   HttpLimits limits;
-  limits.body_bytes = config.limits.max_bytes;
+  limits.body_bytes = std::max(config.limits.max_bytes, kMaxBatchBytes);
   return limits;
 }
 
 void EmailApi::Handle(HttpRequest&& request, HttpReply reply) {
-  static constexpr std::string_view kEmails = "/v1/emails";
-  const bool known = request.path == kEmails;
-  HttpReply counted = [this, known, reply = std::move(reply)](HttpResponse response) {
-    metrics_.CountRequest(known ? kEmails : std::string_view("other"), response.status);
+  struct Route {
+    std::string_view path;
+    std::string_view method;
+    void (EmailApi::*handle)(const HttpRequest&, const HttpReply&);
+  };
+  static constexpr Route kRoutes[] = {{"/v1/emails", "POST", &EmailApi::PostEmail},
+                                      {"/v1/emails/batch", "POST", &EmailApi::PostBatch}};
+  const Route* route = nullptr;
+  for (const Route& candidate : kRoutes) {
+    if (request.path == candidate.path) route = &candidate;
+  }
+  const std::string_view label = route != nullptr ? route->path : "other";
+  const HttpReply counted = [this, label, reply = std::move(reply)](HttpResponse response) {
+    metrics_.CountRequest(label, response.status);
     reply(std::move(response));
   };
-  if (!known) {
+  if (route == nullptr) {
     return counted(Problem(404, "no_such_route",
                            "there is nothing at " + request.path.substr(0, 64) + "; mails are posted to /v1/emails"));
   }
-  if (request.method != "POST") {
-    HttpResponse response = Problem(405, "method_not_allowed", "/v1/emails takes POST");
-    response.headers.emplace_back("Allow", "POST");
-    return counted(std::move(response));
+  if (request.method != route->method) return counted(NotAllowed(request.path, route->method));
+  (this->*route->handle)(request, counted);
+}
+
+// What is wrong with the request around the mails, if anything.
+std::optional<HttpResponse> EmailApi::CheckPost(const HttpRequest& request) {
+  if (!IsJson(request.header("Content-Type"))) {
+    return Problem(415, "not_json", "send the mail as JSON, with the header Content-Type: application/json");
   }
-  PostEmail(request, counted);
+  size_t keys = 0;
+  for (const auto& [name, value] : request.headers) {
+    if (!EqualsIgnoringCase(name, kKeyHeader)) continue;
+    if (++keys > 1 || !IsIdempotencyKey(value)) {
+      return Problem(400, "invalid_idempotency_key",
+                     "Idempotency-Key is given once, with 1 to 255 printable ASCII characters");
+    }
+  }
+  return std::nullopt;
 }
 
 void EmailApi::PostEmail(const HttpRequest& request, const HttpReply& reply) {
-  if (!IsJson(request.header("Content-Type"))) {
-    return reply(Problem(415, "not_json", "send the mail as JSON, with the header Content-Type: application/json"));
-  }
-  if (!request.header("Idempotency-Key").empty()) {
-    return reply(Problem(400, "unsupported_header", "Idempotency-Key is not supported by this version"));
-  }
-  if (request.body.size() + EventLimits::kAcceptanceBytes > config_.limits.max_bytes) {
-    return reply(Problem(413, "too_large",
-                         "the mail is larger than limits.max_event (" + std::to_string(config_.limits.max_bytes) +
-                             " bytes, of which " + std::to_string(EventLimits::kAcceptanceBytes) +
-                             " are kept for the frame)"));
-  }
+  if (auto problem = CheckPost(request)) return reply(std::move(*problem));
+  if (request.body.size() > MaxMailBytes()) return reply(Problem(413, "too_large", TooLarge()));
+  const std::string_view key = request.header(kKeyHeader);
   const int64_t now = UnixTimeMs();
-  if (!acceptor_.Accept(request.body, now)) {
-    const std::vector<Violation>& violations = acceptor_.violations();
+  std::vector<Accepted> mails;
+  std::vector<Violation> violations;
+  if (!Accept(request.body, key.empty() ? "" : IdOfKey(key), now, "", mails, violations)) {
     // No pointer into the document: it is none.
     if (violations.front().pointer.empty()) {
       return reply(Problem(400, "malformed_json", violations.front().detail));
     }
     return reply(Problem(422, "invalid_event", "the event breaks the rules below", violations));
   }
-  const std::string& id = acceptor_.id();
-  const Status status = queue_.Publish(
-      {.id = id,
-       .priority = acceptor_.event().priority,
-       .accepted_at_unix_ms = now,
-       .value = acceptor_.value(),
-       .traceparent = request.header("traceparent")},
-      [id, reply](const Status& published) { reply(published.ok() ? Accepted(id) : Refused(published, id)); });
-  if (!status.ok()) reply(Refused(status, id));
+  Publish(request, std::move(mails), now, false, reply);
+}
+
+void EmailApi::PostBatch(const HttpRequest& request, const HttpReply& reply) {
+  if (auto problem = CheckPost(request)) return reply(std::move(*problem));
+  const auto elements = SplitJsonArray(request.body);
+  if (!elements) return reply(Problem(400, "malformed_json", "a batch is a JSON array of mails"));
+  if (elements->empty() || elements->size() > kMaxBatch) {
+    return reply(Problem(
+        422, "invalid_batch",
+        "a batch has 1 to " + std::to_string(kMaxBatch) + " mails, this one has " + std::to_string(elements->size())));
+  }
+  const std::string_view key = request.header(kKeyHeader);
+  const int64_t now = UnixTimeMs();
+  std::vector<Accepted> mails;
+  mails.reserve(elements->size());
+  std::vector<Violation> violations;
+  for (size_t i = 0; i < elements->size() && violations.size() < kMaxViolations; ++i) {
+    const std::string pointer = "/" + std::to_string(i);
+    if ((*elements)[i].size() > MaxMailBytes()) {
+      violations.push_back({pointer, TooLarge()});
+    } else {
+      static_cast<void>(Accept((*elements)[i], key.empty() ? "" : IdOfKey(key, i), now, pointer, mails, violations));
+    }
+  }
+  if (!violations.empty()) {
+    return reply(
+        Problem(422, "invalid_event", "mails of the batch break the rules below; none was accepted", violations));
+  }
+  Publish(request, std::move(mails), now, true, reply);
+}
+
+bool EmailApi::Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,
+                      std::vector<Accepted>& mails, std::vector<Violation>& violations) {
+  std::vector<Violation> found;
+  if (!acceptor_.Accept(json, now, fixed_id)) {
+    found = acceptor_.violations();
+  } else if (template_check_.Check(json, acceptor_.event(), found)) {
+    const EmailEvent& event = acceptor_.event();
+    mails.push_back({acceptor_.id(), acceptor_.value(), event.priority, RecipientSet::All(event.recipient_count())});
+    return true;
+  }
+  for (Violation& violation : found) violations.push_back({pointer + violation.pointer, std::move(violation.detail)});
+  return false;
+}
+
+void EmailApi::Publish(const HttpRequest& request, const std::vector<Accepted>& mails, int64_t now, bool batch,
+                       const HttpReply& reply) {
+  const std::string_view key = request.header(kKeyHeader);
+  Posted posted{.ids = {}, .batch = batch, .has_key = !key.empty()};
+  std::vector<NewEvent> events;
+  for (const Accepted& mail : mails) {
+    posted.ids.push_back(mail.id);
+    events.push_back({.id = mail.id,
+                      .priority = mail.priority,
+                      .accepted_at_unix_ms = now,
+                      .value = mail.value,
+                      .traceparent = request.header("traceparent"),
+                      .recipients = mail.recipients});
+  }
+  const std::string request_id = key.empty() ? "" : IdOfKey(key);
+  const std::string digest = key.empty() ? "" : DigestOf(request.body);
+  const Status taken = queue_.Publish({.events = events, .request_id = request_id, .digest = digest},
+                                      [posted, reply](const Status& published) {
+                                        reply(published.ok() ? AcceptedAnswer(posted) : Refused(published, posted));
+                                      });
+  if (!taken.ok()) reply(Refused(taken, posted));
+}
+
+size_t EmailApi::MaxMailBytes() const {
+  return config_.limits.max_bytes - std::min(config_.limits.max_bytes, EventLimits::kAcceptanceBytes);
+}
+
+std::string EmailApi::TooLarge() const {
+  return "the mail is larger than limits.max_event (" + std::to_string(config_.limits.max_bytes) + " bytes, of which " +
+         std::to_string(EventLimits::kAcceptanceBytes) + " are kept for the frame)";
 }
 
 Status CheckApiAddress(const Config& config) {

@@ -1,12 +1,18 @@
-// api/email_api.h - the HTTP API: POST /v1/emails. An event is answered 202 only after the queue has it durably.
+// api/email_api.h - the HTTP API: mails are posted to /v1/emails, or up to 500 at once to /v1/emails/batch. An event is
+// answered 202 only after the queue has it durably.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "api/acceptor.h"
 #include "api/http_server.h"
+#include "api/template_check.h"
 #include "host/config.h"
 #include "host/metrics.h"
+#include "host/renderer.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -14,20 +20,41 @@ namespace postbus {
 // Handles requests on the HttpServer's thread; answers from the queue's. Everything given outlives it and its answers.
 class EmailApi {
  public:
-  EmailApi(const Config& config, Queue& queue, Metrics& metrics);
+  static constexpr size_t kMaxBatch = 500;
+  static constexpr size_t kMaxBatchBytes = 8 * 1024 * 1024;
+
+  EmailApi(const Config& config, Queue& queue, const Renderer& renderer, Metrics& metrics);
 
   void Handle(HttpRequest&& request, HttpReply reply);
 
-  // What the server must take in for the largest event.
+  // What the server must take in for the largest batch.
   static HttpLimits Limits(const Config& config);
 
  private:
+  // A mail that keeps all rules, ready to be published.
+  struct Accepted {
+    std::string id;
+    std::string value;
+    Priority priority;
+    RecipientSet recipients;
+  };
+
+  static std::optional<HttpResponse> CheckPost(const HttpRequest& request);
   void PostEmail(const HttpRequest& request, const HttpReply& reply);
+  void PostBatch(const HttpRequest& request, const HttpReply& reply);
+  // False: what is wrong was added to `violations`, with `pointer` before each of its own.
+  bool Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,
+              std::vector<Accepted>& mails, std::vector<Violation>& violations);
+  void Publish(const HttpRequest& request, const std::vector<Accepted>& mails, int64_t now, bool batch,
+               const HttpReply& reply);
+  size_t MaxMailBytes() const;
+  std::string TooLarge() const;
 
   const Config& config_;
   Queue& queue_;
   Metrics& metrics_;
   Acceptor acceptor_;
+  TemplateCheck template_check_;
 };
 
 // An API address other than loopback is refused until there are keys. The error stands at the key in the configuration.

@@ -25,6 +25,9 @@ struct HttpRequest {
   std::string_view header(std::string_view name) const;
 };
 
+// Names of headers: ASCII letters are equal in any case.
+bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";

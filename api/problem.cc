@@ -47,7 +47,8 @@ std::string_view Code(int status) {
 
 }  // namespace
 
-HttpResponse Problem(int status, std::string_view code, std::string_view detail, std::span<const Violation> errors) {
+HttpResponse Problem(int status, std::string_view code, std::string_view detail, std::span<const Violation> errors,
+                     std::string_view members) {
   HttpResponse response;
   response.status = status;
   response.content_type = "application/problem+json";
@@ -70,6 +71,7 @@ HttpResponse Problem(int status, std::string_view code, std::string_view detail,
     }
     body += ']';
   }
+  if (!members.empty()) body.append(",").append(members);
   body += "}\n";
   if (status == 503) response.headers.emplace_back("Retry-After", "1");
   return response;

@@ -11,10 +11,10 @@
 namespace postbus {
 
 // {"type":"about:blank","title":…,"status":…,"code":…,"detail":…,"errors":[{"pointer","detail"}]}. `code` is for
-// programs
-// ("invalid_event"), `detail` for people; `errors` may be empty.
-HttpResponse Problem(int status, std::string_view code, std::string_view detail,
-                     std::span<const Violation> errors = {});
+// programs ("invalid_event"), `detail` for people; `errors` may be empty. `members`: more of them, as JSON
+// (`"id":"x"`).
+HttpResponse Problem(int status, std::string_view code, std::string_view detail, std::span<const Violation> errors = {},
+                     std::string_view members = {});
 
 // For HttpServer's own answers.
 HttpResponse HttpErrorProblem(int status, std::string_view detail);

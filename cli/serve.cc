@@ -38,16 +38,16 @@ void AddPlugin(LogLine& line, const PluginLibrary& library) {
 }
 
 // What this process is and does, one line each.
-void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, const Renderer* renderer,
+void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, const Renderer& renderer,
                  const Worker* worker, const HttpServer* api, const HttpServer& admin, Log& log) {
   LogLine(log, LogLevel::kInfo, "postbus " POSTBUS_VERSION).Add("role", roles.name).Add("config", config.file);
   LogLine(log, LogLevel::kInfo, "queue")
       .Add("is", queue.Description())
       .Add("KAFKA_ENABLED", KafkaEnabledName(config.queue.kafka_enabled));
-  if (renderer != nullptr) {
+  {
     LogLine line(log, LogLevel::kInfo, "renderer");
-    AddPlugin(line, renderer->library());
-    line.Add("templates", static_cast<int64_t>(renderer->Templates().size()));
+    AddPlugin(line, renderer.library());
+    line.Add("templates", static_cast<int64_t>(renderer.Templates().size()));
   }
   if (worker != nullptr) {
     for (const auto& transport : worker->transports()) {
@@ -100,20 +100,18 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   if (!queue.ok()) Die(queue.status());
   metrics.AttachQueue(**queue);
 
-  std::unique_ptr<Renderer> renderer;
+  auto renderer = LoadRenderer(config, log.Named("renderer"));  // the API checks what it accepts
+  if (!renderer.ok()) Die(renderer.status());
   std::unique_ptr<Worker> worker;
   if (roles.host) {
-    auto loaded = LoadRenderer(config, log.Named("renderer"));
-    if (!loaded.ok()) Die(loaded.status());
-    renderer = std::move(*loaded);
-    auto started = Worker::Start(config, **queue, *renderer, metrics, log);
+    auto started = Worker::Start(config, **queue, **renderer, metrics, log);
     if (!started.ok()) Die(started.status());
     worker = std::move(*started);
   }
 
   auto admin = StartAdminServer(config, metrics, [&queue] { return (*queue)->Health(); });
   if (!admin.ok()) Die(admin.status());
-  EmailApi email_api(config, **queue, metrics);
+  EmailApi email_api(config, **queue, **renderer, metrics);
   std::unique_ptr<HttpServer> api;
   if (roles.api) {
     auto listening = HttpServer::Start(
@@ -125,7 +123,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
     if (!listening.ok()) Die(listening.status());
     api = std::move(*listening);
   }
-  PrintBanner(config, roles, **queue, renderer.get(), worker.get(), api.get(), **admin, log);
+  PrintBanner(config, roles, **queue, **renderer, worker.get(), api.get(), **admin, log);
 
   WaitForStop(signals, log);
   LetSignalsKill(signals);

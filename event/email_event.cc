@@ -182,9 +182,12 @@ std::string NewEventId() {
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
   auto unix_ms = static_cast<uint64_t>(now.count());
   for (size_t i = 6; i-- > 0; unix_ms >>= 8) bytes[i] = static_cast<unsigned char>(unix_ms & 0xFF);
-  bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0F) | 0x70);  // version 7
-  bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3F) | 0x80);  // variant of RFC 9562
+  return FormatUuid(bytes, 7);
+}
 
+std::string FormatUuid(std::array<unsigned char, 16> bytes, int version) {
+  bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0F) | (version << 4));
+  bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3F) | 0x80);  // the variant
   std::string id;
   id.reserve(36);
   for (size_t i = 0; i < bytes.size(); ++i) {

@@ -2,6 +2,7 @@
 // names (with email_event.schema.json, held equal by a test).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -169,6 +170,9 @@ bool IsValidId(std::string_view id);
 
 // A new random id (RFC 9562 UUIDv7: sortable by time).
 std::string NewEventId();
+
+// RFC 9562: the text of a UUID of that version; its version and variant bits are set here.
+std::string FormatUuid(std::array<unsigned char, 16> bytes, int version);
 
 // RFC 3339 with milliseconds, UTC ("2025-12-25T20:00:00.000Z"), and back (-1: not RFC 3339; any offset, 0 to 9 digits
 // of fraction; a time before 1970 gives 0). REQUIRES of Format: a year from 0 to 9999.

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -125,6 +126,16 @@ struct NewEvent {
   int64_t accepted_at_unix_ms = 0;
   std::string_view value;
   std::string_view traceparent;
+  RecipientSet recipients = {};  // all it has, for its status; empty = not known
+};
+
+// What is published in one go.
+struct Publication {
+  std::span<const NewEvent> events;  // at least one
+  // Of a client that names its request, so that it may repeat it: the request's id, and a digest of what it asked for.
+  // A request that is known is not published again. Empty: nothing is remembered.
+  std::string_view request_id = {};
+  std::string_view digest = {};
 };
 
 // Thread-safe. Outlives its ShardQueues' use; destroyed after Stop.
@@ -132,11 +143,18 @@ class Queue {
  public:
   virtual ~Queue() = default;
 
-  // Gets the event into the queue. `done` is called exactly once, from a thread of the queue: success means durable
-  // (Kafka: acknowledged by all in-sync replicas; SQLite: fdatasync has returned), kUncertain that it may or may not
-  // be in, kUnavailable that it is not. An error returned here (queue full, too large) means `done` is never called.
-  // The views are read before Publish returns.
-  virtual Status Publish(const NewEvent& event, std::function<void(const Status&)> done) = 0;
+  // Gets events into the queue, SQLite: all or none. `done` is called exactly once, from a thread of the queue or
+  // before Publish returns: success means all are durable (Kafka: acknowledged by all in-sync replicas; SQLite:
+  // fdatasync has returned), now or since an earlier request of that id; kConflict that the request's id is known with
+  // another digest and nothing was done; kUncertain that some may be in, kUnavailable that none is. An error returned
+  // here (queue full, too large) means that none is and `done` is never called. The views are read before Publish
+  // returns.
+  //
+  // Requests are remembered for 24 h: SQLite in its file, Kafka in this process's memory, the last 100 000.
+  virtual Status Publish(const Publication& publication, std::function<void(const Status&)> done) = 0;
+  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) {
+    return Publish(Publication{.events = {&event, 1}}, std::move(done));
+  }
 
   // Begins consuming with one shard a wake fd (an eventfd, written when Next may have news or turns were revoked).
   // REQUIRES: opened with Role::kHost; called once.

@@ -22,6 +22,6 @@ struct Counters {
 };
 
 // A counter carries no other data, so no order is needed.
-inline void Count(Counters::Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+inline void Count(Counters::Counter& counter, uint64_t by = 1) { counter.fetch_add(by, std::memory_order_relaxed); }
 
 }  // namespace postbus::kafka

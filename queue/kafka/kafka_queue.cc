@@ -1,6 +1,7 @@
 #include "queue/kafka/kafka_queue.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 
 #include "event/clock.h"
@@ -10,6 +11,7 @@
 #include "queue/kafka/instance_id.h"
 #include "queue/kafka/kafka_shard.h"
 #include "queue/kafka/outgoing.h"
+#include "queue/kafka/recent_requests.h"
 #include "queue/kafka/record_producer.h"
 #include "queue/kafka/topics.h"
 
@@ -24,6 +26,38 @@ Status CheckFrom(const std::string& from) {
   return Status::Invalid("--from takes earliest, latest or a time like 2025-12-25T20:00:00Z");
 }
 
+// Waits for what becomes of each event of a publication. Any thread.
+class Gathering {
+ public:
+  Gathering(size_t events, std::function<void(const Status&)> done)
+      : left_(events), all_(events), done_(std::move(done)) {}
+
+  void Add(const Status& stored) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stored.ok()) {
+        ++stored_;
+      } else if (failure_.ok() || stored.kind() == ErrorKind::kUncertain) {
+        failure_ = Status(stored.kind(), std::string(stored.message()));
+      }
+      if (--left_ > 0) return;
+    }
+    if (!failure_.ok() && stored_ > 0) {
+      failure_ = Status::Uncertain(std::to_string(stored_) + " of " + std::to_string(all_) +
+                                   " events are stored: " + std::string(failure_.message()));
+    }
+    done_(failure_);
+  }
+
+ private:
+  std::mutex mutex_;
+  size_t left_;
+  const size_t all_;
+  size_t stored_ = 0;
+  Status failure_;
+  const std::function<void(const Status&)> done_;
+};
+
 class KafkaQueue final : public Queue, private GroupConsumer::Owner {
  public:
   KafkaQueue(const QueueConfig& config, Role role, QueueLog log)
@@ -32,7 +66,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
 
   Status Open();
 
-  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override;
+  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override;
   Status StartConsuming(const std::vector<int>& wake_fds) override;
   ShardQueue& shard(size_t index) override { return *shards_.at(index); }
   void StopConsuming() override;
@@ -42,6 +76,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   std::string Description() const override;
 
  private:
+  Status PublishEvents(std::span<const NewEvent> events, std::function<void(const Status&)> done);
   void OnAssigned(const PartitionList& partitions) override;
   void OnRevoking(const PartitionList& partitions) override;
   void OnClosed(const PartitionList& partitions) override;
@@ -53,6 +88,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   const QueueLog log_;
   const TopicNames names_;
   Counters counters_;
+  RecentRequests requests_;
 
   // Ended from the last to the first: consumers, then producers, then what their callbacks use.
   std::unique_ptr<KafkaShard::Shared> shared_;
@@ -90,19 +126,51 @@ Status KafkaQueue::Open() {
   return status;
 }
 
-Status KafkaQueue::Publish(const NewEvent& event, std::function<void(const Status&)> done) {
-  if (event.value.size() > config_.max_event_bytes) {
+Status KafkaQueue::Publish(const Publication& publication, std::function<void(const Status&)> done) {
+  for (const NewEvent& event : publication.events) {
+    if (event.value.size() <= config_.max_event_bytes) continue;
     return Status::Invalid("the event has " + std::to_string(event.value.size()) + " bytes, the queue takes " +
                            std::to_string(config_.max_event_bytes) + " (limits.max_event)");
   }
-  Status taken = publisher_->Produce(EventRecord(names_, event),
-                                     [this, done = std::move(done)](const Status& stored, const RecordBack&) {
-                                       Count(stored.ok() ? counters_.published : counters_.publish_failures);
-                                       done(stored);
-                                       return RecordProducer::After::kDone;
-                                     });
-  if (!taken.ok()) Count(counters_.publish_failures);
+  if (publication.request_id.empty()) return PublishEvents(publication.events, std::move(done));
+
+  switch (requests_.Begin(publication.request_id, publication.digest, UnixTimeMs(), done)) {
+    case RecentRequests::Fate::kNew:
+      break;
+    case RecentRequests::Fate::kAccepted:
+      done({});
+      return {};
+    case RecentRequests::Fate::kWaits:
+      return {};
+    case RecentRequests::Fate::kConflict:
+      done(Status::Conflict("the request's key was used before, with another body"));
+      return {};
+  }
+  Status taken =
+      PublishEvents(publication.events, [this, id = std::string(publication.request_id), done](const Status& stored) {
+        requests_.End(id, stored);
+        done(stored);
+      });
+  if (!taken.ok()) requests_.End(publication.request_id, taken);
   return taken;
+}
+
+Status KafkaQueue::PublishEvents(std::span<const NewEvent> events, std::function<void(const Status&)> done) {
+  const auto gathering = std::make_shared<Gathering>(events.size(), std::move(done));
+  for (size_t i = 0; i < events.size(); ++i) {
+    Status taken =
+        publisher_->Produce(EventRecord(names_, events[i]), [this, gathering](const Status& stored, const RecordBack&) {
+          Count(stored.ok() ? counters_.published : counters_.publish_failures);
+          gathering->Add(stored);
+          return RecordProducer::After::kDone;
+        });
+    if (taken.ok()) continue;
+    Count(counters_.publish_failures, events.size() - i);
+    if (i == 0) return taken;
+    for (size_t left = i; left < events.size(); ++left) gathering->Add(taken);
+    return {};
+  }
+  return {};
 }
 
 Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {

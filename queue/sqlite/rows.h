@@ -24,13 +24,6 @@ struct EventRow {
   std::string value;
 };
 
-struct NewRow {
-  Priority priority = Priority::kNormal;
-  std::string headers;
-  std::string value;
-  std::function<void(const Status&)> done;
-};
-
 struct DeferredRow {
   int64_t due_unix_ms = 0;
   std::string headers;
@@ -48,6 +41,27 @@ struct StatusRow {
   std::string id;
   int64_t at_unix_ms = 0;
   std::string record;
+};
+
+struct NewRow {
+  Priority priority = Priority::kNormal;
+  std::string headers;
+  std::string value;
+  StatusRow queued;
+};
+
+// What was published in one go: written in one transaction, or not at all.
+struct NewRows {
+  std::vector<NewRow> rows;
+  std::string request_id;  // empty: none
+  std::string digest;
+  std::function<void(const Status&)> done;
+
+  size_t bytes() const {
+    size_t sum = 0;
+    for (const NewRow& row : rows) sum += row.value.size();
+    return sum;
+  }
 };
 
 // A turn that has ended: written in one transaction, or not at all.

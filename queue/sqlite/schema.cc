@@ -39,6 +39,11 @@ CREATE TABLE status (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, at INTEGER NOT N
 CREATE INDEX status_id ON status (id);
 )sql";
 
+// Since format 2: the requests that clients may repeat (Idempotency-Key).
+constexpr const char* kCreateRequests = R"sql(
+CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, digest BLOB NOT NULL);
+)sql";
+
 Status CreateFile(const std::string& path) {
   // O_EXCL: an existing file must not be opened here. Closing any descriptor of it would drop SQLite's POSIX locks in
   // this process.
@@ -66,10 +71,12 @@ Status Migrate(Database& database, const std::string& path) {
   Result<int64_t> tables = database.ReadNumber("SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.TakeStatus();
 
+  const std::string mark = "PRAGMA user_version=" + std::to_string(kFormat);
   if (*tables == 0) {
-    const std::string marks =
-        "PRAGMA application_id=" + std::to_string(kApplicationId) + "; PRAGMA user_version=" + std::to_string(kFormat);
-    return database.Execute(kCreate) && database.Execute(marks.c_str()) ? Status() : database.Failure();
+    const std::string marks = "PRAGMA application_id=" + std::to_string(kApplicationId) + ";" + mark;
+    const bool created =
+        database.Execute(kCreate) && database.Execute(kCreateRequests) && database.Execute(marks.c_str());
+    return created ? Status() : database.Failure();
   }
   if (*application != kApplicationId) {
     return Status::Invalid("queue file " + path + " is another program's SQLite database: choose another queue path");
@@ -78,6 +85,7 @@ Status Migrate(Database& database, const std::string& path) {
     return Status::Invalid("queue file " + path + " has format " + std::to_string(*format) + ", this postbus knows " +
                            std::to_string(kFormat) + ": start the newer postbus that wrote it");
   }
+  if (*format < 2 && !(database.Execute(kCreateRequests) && database.Execute(mark.c_str()))) return database.Failure();
   return {};
 }
 

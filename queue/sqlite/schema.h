@@ -8,7 +8,7 @@
 
 namespace postbus::sqlite {
 
-inline constexpr int kFormat = 1;
+inline constexpr int kFormat = 2;
 
 // Creates the file (0600) where there is none, brings its tables to the present format, and opens it. Several processes
 // may do so at once. `path` is absolute.

@@ -17,6 +17,20 @@
 namespace postbus::sqlite {
 namespace {
 
+NewRow RowOf(const NewEvent& event) {
+  EventHeaders headers;
+  headers.id = event.id;
+  headers.accepted_at_unix_ms = event.accepted_at_unix_ms != 0 ? event.accepted_at_unix_ms : UnixTimeMs();
+  headers.traceparent = event.traceparent;
+  StatusRecord queued;
+  queued.id = event.id;
+  queued.recipients = event.recipients;
+  queued.at_unix_ms = headers.accepted_at_unix_ms;
+  NewRow row{event.priority, HeadersToText(headers), std::string(event.value), {queued.id, queued.at_unix_ms, {}}};
+  EncodeStatus(queued, row.queued.record);
+  return row;
+}
+
 class SqliteQueue : public Queue {
  public:
   SqliteQueue(std::string path, size_t max_event_bytes, QueueLog log)
@@ -40,17 +54,21 @@ class SqliteQueue : public Queue {
     return {};
   }
 
-  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override {
-    if (event.value.size() > max_event_bytes_) {
-      return Status::Invalid("the event has " + std::to_string(event.value.size()) + " bytes, more than " +
-                             std::to_string(max_event_bytes_) + " (limits.max_event)");
+  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override {
+    NewRows rows;
+    rows.rows.reserve(publication.events.size());
+    for (const NewEvent& event : publication.events) {
+      if (event.value.size() > max_event_bytes_) {
+        return Status::Invalid("the event has " + std::to_string(event.value.size()) + " bytes, more than " +
+                               std::to_string(max_event_bytes_) + " (limits.max_event)");
+      }
+      if (!IsValidId(event.id)) return Status::Invalid("the event's id is not 1-128 characters of A-Z a-z 0-9 . _ : -");
+      rows.rows.push_back(RowOf(event));
     }
-    if (!IsValidId(event.id)) return Status::Invalid("the event's id is not 1-128 characters of A-Z a-z 0-9 . _ : -");
-    EventHeaders headers;
-    headers.id = event.id;
-    headers.accepted_at_unix_ms = event.accepted_at_unix_ms != 0 ? event.accepted_at_unix_ms : UnixTimeMs();
-    headers.traceparent = event.traceparent;
-    return writer_->Publish({event.priority, HeadersToText(headers), std::string(event.value), std::move(done)});
+    rows.request_id = publication.request_id;
+    rows.digest = publication.digest;
+    rows.done = std::move(done);
+    return writer_->Publish(std::move(rows));
   }
 
   Status StartConsuming(const std::vector<int>& wake_fds) override {

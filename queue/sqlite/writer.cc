@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "event/clock.h"
@@ -25,6 +26,7 @@ constexpr int64_t kPruneMs = 60'000;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr int64_t kStatusKeptMs = 7 * kDayMs;  // as long as Kafka's topics keep them
 constexpr int64_t kDeadLettersKeptMs = 30 * kDayMs;
+constexpr int64_t kRequestsKeptMs = kDayMs;
 constexpr int kPruneRows = 1000;  // in one transaction
 
 constexpr const char* kInsertSql[kPriorities] = {"INSERT INTO high VALUES (?1, ?2, ?3)",
@@ -70,7 +72,12 @@ Status Writer::Prepare() {
                     "(SELECT seq FROM status ORDER BY seq LIMIT ?2)") &&
             prepare(prune_dead_letters_,
                     "DELETE FROM dead_letters WHERE at < ?1 AND seq IN "
-                    "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)");
+                    "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)") &&
+            prepare(find_request_, "SELECT digest FROM requests WHERE id = ?1") &&
+            prepare(insert_request_, "INSERT INTO requests (id, at, digest) VALUES (?1, ?2, ?3)") &&
+            prepare(prune_requests_,
+                    "DELETE FROM requests WHERE at < ?1 AND seq IN "
+                    "(SELECT seq FROM requests ORDER BY seq LIMIT ?2)");
   for (size_t i = 0; i < kPriorities; ++i) {
     ok = ok && prepare(insert_[i], kInsertSql[i]) && prepare(delete_[i], kDeleteSql[i]);
   }
@@ -89,17 +96,17 @@ Writer::~Writer() {
   if (thread_.joinable()) thread_.join();
 }
 
-Status Writer::Publish(NewRow row) {
+Status Writer::Publish(NewRows rows) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return Status::Unavailable("the queue is being closed: repeat with the same id");
     if (incoming_bytes_ >= kMaxIncomingBytes) {
       return Status::Unavailable("queue full: " + std::to_string(incoming_rows_.size()) +
-                                 " events wait for the disk; repeat later with the same id");
+                                 " requests wait for the disk; repeat later with the same id");
     }
-    incoming_bytes_ += row.value.size();
-    incoming_rows_.push_back(std::move(row));
+    incoming_bytes_ += rows.bytes();
+    incoming_rows_.push_back(std::move(rows));
     wake = std::exchange(waiting_, false);
   }
   if (wake) eventfd_write(wake_fd_.get(), 1);
@@ -154,8 +161,8 @@ QueueStats Writer::Stats() const {
 
 void Writer::Run() {
   while (true) {
-    std::vector<NewRow> rows = TakeIncoming();
-    Commit(rows);
+    std::vector<NewRows> published = TakeIncoming();
+    Commit(published);
     if (dispenser_ != nullptr) TendHost();
     {
       const std::lock_guard lock(mutex_);
@@ -164,7 +171,7 @@ void Writer::Run() {
     }
     Wait();
   }
-  std::vector<NewRow> refused;
+  std::vector<NewRows> refused;
   {
     const std::lock_guard lock(mutex_);
     refused = std::exchange(incoming_rows_, {});
@@ -172,10 +179,11 @@ void Writer::Run() {
   }
   Answer(refused, Status::Unavailable("the queue was closed before the disk took the event: repeat with the same id"));
   // Statements first: a connection with live statements stays open.
-  for (Statement* statement :
-       {&begin_, &commit_, &read_state_, &write_state_, &read_version_, &insert_deferred_, &delete_deferred_,
-        &insert_dead_letter_, &insert_status_, &prune_status_, &prune_dead_letters_, &insert_[0], &insert_[1],
-        &insert_[2], &delete_[0], &delete_[1], &delete_[2]}) {
+  for (Statement* statement : {&begin_,          &commit_,          &read_state_,         &write_state_,
+                               &read_version_,   &insert_deferred_, &delete_deferred_,    &insert_dead_letter_,
+                               &insert_status_,  &prune_status_,    &prune_dead_letters_, &find_request_,
+                               &insert_request_, &prune_requests_,  &insert_[0],          &insert_[1],
+                               &insert_[2],      &delete_[0],       &delete_[1],          &delete_[2]}) {
     *statement = Statement();
   }
   database_ = Database();
@@ -184,34 +192,35 @@ void Writer::Run() {
   finished_changed_.notify_all();
 }
 
-std::vector<NewRow> Writer::TakeIncoming() {
-  std::vector<NewRow> rows;
+std::vector<NewRows> Writer::TakeIncoming() {
+  std::vector<NewRows> published;
   const std::lock_guard lock(mutex_);
   std::move(incoming_settlements_.begin(), incoming_settlements_.end(), std::back_inserter(unsettled_));
   incoming_settlements_.clear();
   if (incoming_bytes_ <= kMaxTransactionBytes) {
     incoming_bytes_ = 0;
-    rows.swap(incoming_rows_);
-    return rows;
+    published.swap(incoming_rows_);
+    return published;
   }
   size_t bytes = 0;
   auto end = incoming_rows_.begin();
-  while (end != incoming_rows_.end() && bytes < kMaxTransactionBytes) bytes += (end++)->value.size();
-  rows.assign(std::make_move_iterator(incoming_rows_.begin()), std::make_move_iterator(end));
+  while (end != incoming_rows_.end() && bytes < kMaxTransactionBytes) bytes += (end++)->bytes();
+  published.assign(std::make_move_iterator(incoming_rows_.begin()), std::make_move_iterator(end));
   incoming_rows_.erase(incoming_rows_.begin(), end);
   incoming_bytes_ -= bytes;
-  return rows;
+  return published;
 }
 
-void Writer::Commit(std::vector<NewRow>& rows) {
+void Writer::Commit(std::vector<NewRows>& published) {
   const bool retry = retry_at_boot_ms_ != 0 && BootTimeMs() >= retry_at_boot_ms_;
   const bool settle = !unsettled_.empty() && (retry || retry_at_boot_ms_ == 0);
-  if (rows.empty() && !settle && !retry) return;  // `retry` alone writes `state`: does the file take anything again?
+  // `retry` alone writes `state`: does the file take anything again?
+  if (published.empty() && !settle && !retry) return;
 
   static const std::vector<Settlement> kNone;
-  Status status = Transact(rows, settle ? unsettled_ : kNone);
-  const size_t size = rows.size();
-  Answer(rows, status);
+  Status status = Transact(published, settle ? unsettled_ : kNone);
+  const size_t size = published.size();
+  Answer(published, status);
   // New events must not keep ended turns from the disk: alone they may fit.
   if (!status.ok() && settle && size > 0) status = Transact({}, unsettled_);
   if (status.ok() && settle) unsettled_.clear();
@@ -223,13 +232,13 @@ void Writer::Commit(std::vector<NewRow>& rows) {
   }
 }
 
-Status Writer::Transact(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements) {
+Status Writer::Transact(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements) {
   FileState state;
-  const bool written = Write(rows, settlements, state);
+  const bool written = Write(published, settlements, state);
   if (written && commit_.Run()) {
     commits_.fetch_add(1);
     ShowState(state);
-    Announce(rows, settlements);
+    Announce(published, settlements);
     return {};
   }
   Status failure = database_.Failure();
@@ -240,15 +249,13 @@ Status Writer::Transact(const std::vector<NewRow>& rows, const std::vector<Settl
   return failure;
 }
 
-bool Writer::Write(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements, FileState& state) {
+bool Writer::Write(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements,
+                   FileState& state) {
   if (!begin_.Run() || !ReadState(state)) return false;
-  for (const NewRow& row : rows) {
-    Statement& insert = insert_[IndexOf(row.priority)];
-    insert.Bind(1, state.next_seq++);
-    insert.BindText(2, row.headers);
-    insert.BindBlob(3, row.value);
-    if (!insert.Run()) return false;
-    ++state.events[IndexOf(row.priority)];
+  fates_.assign(published.size(), Fate::kWritten);
+  for (size_t i = 0; i < published.size(); ++i) {
+    if (!published[i].request_id.empty() && !Remember(published[i], fates_[i])) return false;
+    if (fates_[i] == Fate::kWritten && !WriteRows(published[i], state)) return false;
   }
   for (const Settlement& settlement : settlements) {
     if (!WriteSettlement(settlement, state)) return false;
@@ -257,6 +264,38 @@ bool Writer::Write(const std::vector<NewRow>& rows, const std::vector<Settlement
   for (int i = 0; i < kPriorities; ++i) write_state_.Bind(i + 2, state.events[static_cast<size_t>(i)]);
   write_state_.Bind(5, state.deferred);
   return write_state_.Run();
+}
+
+bool Writer::WriteRows(const NewRows& rows, FileState& state) {
+  for (const NewRow& row : rows.rows) {
+    Statement& insert = insert_[IndexOf(row.priority)];
+    insert.Bind(1, state.next_seq++);
+    insert.BindText(2, row.headers);
+    insert.BindBlob(3, row.value);
+    if (!insert.Run() || !WriteStatus(row.queued)) return false;
+    ++state.events[IndexOf(row.priority)];
+  }
+  return true;
+}
+
+// Whoever finds a request's id in the file has its events in the file, too: both are of one transaction.
+bool Writer::Remember(const NewRows& rows, Fate& fate) {
+  find_request_.BindText(1, rows.request_id);
+  const int found = find_request_.Step();
+  if (found == SQLITE_ROW) fate = find_request_.Bytes(0) == rows.digest ? Fate::kKnown : Fate::kConflict;
+  find_request_.Reset();
+  if (found != SQLITE_DONE) return found == SQLITE_ROW;
+  insert_request_.BindText(1, rows.request_id);
+  insert_request_.Bind(2, UnixTimeMs());
+  insert_request_.BindBlob(3, rows.digest);
+  return insert_request_.Run();
+}
+
+bool Writer::WriteStatus(const StatusRow& status) {
+  insert_status_.BindText(1, status.id);
+  insert_status_.Bind(2, status.at_unix_ms);
+  insert_status_.BindText(3, status.record);
+  return insert_status_.Run();
 }
 
 bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
@@ -285,10 +324,7 @@ bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
     if (!insert_dead_letter_.Run()) return false;
   }
   for (const StatusRow& status : settlement.statuses) {
-    insert_status_.BindText(1, status.id);
-    insert_status_.Bind(2, status.at_unix_ms);
-    insert_status_.BindText(3, status.record);
-    if (!insert_status_.Run()) return false;
+    if (!WriteStatus(status)) return false;
   }
   return true;
 }
@@ -309,7 +345,7 @@ void Writer::ShowState(const FileState& state) {
   deferred_in_file_.store(state.deferred);
 }
 
-void Writer::Announce(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements) {
+void Writer::Announce(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements) {
   for (const Settlement& settlement : settlements) {
     deferred_.fetch_add(settlement.deferred.size());
     dead_lettered_.fetch_add(settlement.dead_letters.size());
@@ -318,21 +354,31 @@ void Writer::Announce(const std::vector<NewRow>& rows, const std::vector<Settlem
     if (settlement.row.deferred) dispenser_->Settled(priority, settlement.row.seq);
   }
   completed_.fetch_add(settlements.size());
-  published_.fetch_add(rows.size());
-  if (rows.empty()) return;
+  std::array<size_t, kPriorities> written{};
+  for (size_t i = 0; i < published.size(); ++i) {
+    if (fates_[i] != Fate::kWritten) continue;
+    for (const NewRow& row : published[i].rows) ++written[IndexOf(row.priority)];
+  }
+  const size_t sum = std::accumulate(written.begin(), written.end(), size_t{0});
+  if (sum == 0) return;
+  published_.fetch_add(sum);
   if (dispenser_ == nullptr) return pipe_.Notify();
-  std::array<bool, kPriorities> seen{};
-  for (const NewRow& row : rows) seen[IndexOf(row.priority)] = true;
-  for (size_t i = 0; i < seen.size(); ++i) {
-    if (seen[i]) dispenser_->Published(static_cast<Priority>(i));
+  for (size_t i = 0; i < written.size(); ++i) {
+    if (written[i] > 0) dispenser_->Published(static_cast<Priority>(i));
   }
   dispenser_->WakeIdle();
 }
 
-void Writer::Answer(std::vector<NewRow>& rows, const Status& status) {
-  if (!status.ok()) publish_failures_.fetch_add(rows.size());
-  for (NewRow& row : rows) row.done(status);
-  rows.clear();
+void Writer::Answer(std::vector<NewRows>& published, const Status& status) {
+  for (size_t i = 0; i < published.size(); ++i) {
+    if (!status.ok()) publish_failures_.fetch_add(published[i].rows.size());
+    if (status.ok() && fates_[i] == Fate::kConflict) {
+      published[i].done(Status::Conflict("the request's key was used before, with another body"));
+    } else {
+      published[i].done(status);
+    }
+  }
+  published.clear();
 }
 
 void Writer::SetHealth(const Status& status) {
@@ -384,6 +430,7 @@ void Writer::Prune() {
   };
   prune(prune_status_, kStatusKeptMs);
   prune(prune_dead_letters_, kDeadLettersKeptMs);
+  prune(prune_requests_, kRequestsKeptMs);
   prune_at_boot_ms_ = more ? 0 : BootTimeMs() + kPruneMs;
 }
 

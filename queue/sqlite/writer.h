@@ -28,8 +28,8 @@ class Writer {
   static Result<std::unique_ptr<Writer>> Start(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log);
   ~Writer();
 
-  // `row.done` is called from the writer's thread, unless an error is returned.
-  Status Publish(NewRow row);
+  // `rows.done` is called from the writer's thread, unless an error is returned.
+  Status Publish(NewRows rows);
   // Takes turns that have ended; they are kept and tried again until the file has them.
   void Settle(std::vector<Settlement> settlements);
 
@@ -48,19 +48,25 @@ class Writer {
     int64_t deferred = 0;
   };
 
+  // What a transaction did with rows that were published.
+  enum class Fate : uint8_t { kWritten, kKnown, kConflict };
+
   Writer(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log);
   Status Prepare();
 
   void Run();
-  std::vector<NewRow> TakeIncoming();
-  void Commit(std::vector<NewRow>& rows);
-  Status Transact(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements);
-  bool Write(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements, FileState& state);
+  std::vector<NewRows> TakeIncoming();
+  void Commit(std::vector<NewRows>& published);
+  Status Transact(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements);
+  bool Write(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements, FileState& state);
+  bool WriteRows(const NewRows& rows, FileState& state);
+  bool Remember(const NewRows& rows, Fate& fate);
+  bool WriteStatus(const StatusRow& status);
   bool WriteSettlement(const Settlement& settlement, FileState& state);
   bool ReadState(FileState& state);
   void ShowState(const FileState& state);
-  void Announce(const std::vector<NewRow>& rows, const std::vector<Settlement>& settlements);
-  void Answer(std::vector<NewRow>& rows, const Status& status);
+  void Announce(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements);
+  void Answer(std::vector<NewRows>& published, const Status& status);
   void SetHealth(const Status& status);
   void TendHost();
   void Prune();
@@ -72,6 +78,8 @@ class Writer {
   Statement begin_, commit_, read_state_, write_state_, read_version_;
   std::array<Statement, kPriorities> insert_, delete_;
   Statement insert_deferred_, delete_deferred_, insert_dead_letter_, insert_status_, prune_status_, prune_dead_letters_;
+  Statement find_request_, insert_request_, prune_requests_;
+  std::vector<Fate> fates_;            // of what the last transaction was given to publish
   std::vector<Settlement> unsettled_;  // ended turns the file does not have yet
   int64_t retry_at_boot_ms_ = 0;       // after a failure: the next try; 0 = the last transaction went well
   int64_t prune_at_boot_ms_ = 0;
@@ -91,7 +99,7 @@ class Writer {
 
   mutable std::mutex mutex_;  // guards the rest
   std::condition_variable finished_changed_;
-  std::vector<NewRow> incoming_rows_;
+  std::vector<NewRows> incoming_rows_;
   std::vector<Settlement> incoming_settlements_;
   size_t incoming_bytes_ = 0;  // of rows
   bool waiting_ = false;       // the thread sleeps until wake_fd_ is written

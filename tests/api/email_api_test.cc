@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <stdexcept>
 
+#include "api/idempotency.h"
 #include "api/problem.h"
 #include "event/clock.h"
+#include "host/plugin_set.h"
 #include "tests/api/http_client.h"
 #include "tests/host/fake_queue.h"
 
@@ -15,19 +18,24 @@ namespace {
 // A queue that says what the test wants it to say.
 class SayingQueue final : public Queue {
  public:
-  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override {
-    last_id = event.id;
-    last_value = event.value;
-    last_priority = event.priority;
-    last_accepted_at = event.accepted_at_unix_ms;
+  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override {
+    ids.clear();
+    for (const NewEvent& event : publication.events) {
+      ids.emplace_back(event.id);
+      last_id = event.id;
+      last_value = event.value;
+      last_priority = event.priority;
+      last_accepted_at = event.accepted_at_unix_ms;
+      last_recipients = event.recipients;
+    }
+    request_id = publication.request_id;
+    digest = publication.digest;
     ++published;
     if (refuse) return Status::Unavailable("the local queue is full");
     if (hold) {
       held = std::move(done);
-    } else if (uncertain) {
-      done(Status::Uncertain("no answer"));
     } else {
-      done({});
+      done(Status(answer.ok() ? Status() : Status(answer.kind(), std::string(answer.message()))));
     }
     return {};
   }
@@ -40,7 +48,7 @@ class SayingQueue final : public Queue {
   std::string Description() const override { return {}; }
 
   bool refuse = false;
-  bool uncertain = false;
+  Status answer;
   bool hold = false;
   std::function<void(const Status&)> held;
   int published = 0;
@@ -48,20 +56,44 @@ class SayingQueue final : public Queue {
   std::string last_value;
   Priority last_priority = Priority::kNormal;
   int64_t last_accepted_at = 0;
+  RecipientSet last_recipients;
+  std::vector<std::string> ids;
+  std::string request_id;
+  std::string digest;
 
  private:
   FakeQueue unused_;
 };
 
+// The real renderer on the templates that come with postbus; one for all tests.
+const Renderer& ShippedTemplates() {
+  static const std::unique_ptr<Renderer> renderer = [] {
+    Config config;
+    config.renderer.plugin = POSTBUS_BUILD_DIR "/plugins/ctemplate.so";
+    config.renderer.options.emplace_back().name = "directory";
+    config.renderer.options.back().text = POSTBUS_SOURCE_DIR "/templates";
+    auto loaded = LoadRenderer(config, [](LogLevel, std::string_view) {});
+    if (!loaded.ok()) throw std::runtime_error(std::string(loaded.status().message()));
+    return std::move(*loaded);
+  }();
+  return *renderer;
+}
+
 class EmailApiTest : public testing::Test {
  protected:
   EmailApiTest() { config_.defaults_from = "Usual Store <noreply@usualstore.com>"; }
 
+  using Headers = std::vector<std::pair<std::string, std::string>>;
+  HttpResponse PostWithKey(std::string body, std::string key, std::string path = "/v1/emails") {
+    return Handle(std::move(body), "POST", std::move(path),
+                  {{"Content-Type", "application/json"}, {"idempotency-key", std::move(key)}});
+  }
+  HttpResponse PostBatch(std::string body) { return Handle(std::move(body), "POST", "/v1/emails/batch"); }
+
   // Handles one request at once, without a socket.
   HttpResponse Handle(std::string body, std::string method = "POST", std::string path = "/v1/emails",
-                      std::vector<std::pair<std::string, std::string>> headers = {
-                          {"content-type", "application/json; charset=utf-8"}}) {
-    if (!api_) api_ = std::make_unique<EmailApi>(config_, queue_, metrics_);
+                      Headers headers = {{"content-type", "application/json; charset=utf-8"}}) {
+    if (!api_) api_ = std::make_unique<EmailApi>(config_, queue_, ShippedTemplates(), metrics_);
     HttpRequest request;
     request.method = std::move(method);
     request.path = std::move(path);
@@ -108,9 +140,9 @@ TEST_F(EmailApiTest, AcceptsAMessage) {
 }
 
 TEST_F(EmailApiTest, AcceptsAWholeEventWithItsIdAndTime) {
-  const HttpResponse answer =
-      Handle(R"({"type":"welcome","message":{"id":"my-1","from":"a@b.org","to":["c@d.org"],"template":"welcome",)"
-             R"("priority":"high","timestamp":"2025-12-25T20:00:00Z","retry_count":7,"status":"sent"}})");
+  const HttpResponse answer = Handle(
+      R"({"type":"x","message":{"id":"my-1","from":"a@b.org","to":["c@d.org"],"template":"password-reset","data":{"Link":"x"},)"
+      R"("priority":"high","timestamp":"2025-12-25T20:00:00Z","retry_count":7,"status":"sent"}})");
   EXPECT_EQ(answer.status, 202) << answer.body;
   EXPECT_EQ(queue_.last_id, "my-1");
   EXPECT_EQ(queue_.last_priority, Priority::kHigh);
@@ -160,10 +192,6 @@ TEST_F(EmailApiTest, OtherRoutesMethodsTypesAndHeaders) {
   EXPECT_EQ(HeaderOf(get, "Allow"), "POST");
   EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails", {{"Content-Type", "text/plain"}}).status, 415);
   EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails", {}).status, 415);
-  EXPECT_EQ(
-      Handle(std::string(kMail), "POST", "/v1/emails", {{"Content-Type", "application/json"}, {"Idempotency-Key", "k"}})
-          .status,
-      400);
   EXPECT_EQ(queue_.published, 0);
 }
 
@@ -178,10 +206,136 @@ TEST_F(EmailApiTest, AQueueThatCannotIs503WithRetryAfter) {
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
   queue_.refuse = false;
-  queue_.uncertain = true;
+  queue_.answer = Status::Unavailable("the disk is full");
   answer = Handle(std::string(kMail));
   EXPECT_EQ(answer.status, 503);
-  EXPECT_NE(answer.body.find(queue_.last_id), std::string::npos) << "the id, to repeat with";
+  EXPECT_NE(answer.body.find("nothing was accepted: the disk is full"), std::string::npos) << answer.body;
+}
+
+TEST_F(EmailApiTest, WhatMayHaveBeenAcceptedIs503WithWhatToRepeat) {
+  queue_.answer = Status::Uncertain("no answer");
+  HttpResponse answer = Handle(std::string(kMail));
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
+  EXPECT_NE(answer.body.find("\"id\":\"" + queue_.last_id + "\""), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find("with this id"), std::string::npos) << answer.body;
+  answer = PostWithKey(std::string(kMail), "k-1");
+  EXPECT_NE(answer.body.find("\"id\":\"" + IdOfKey("k-1") + "\""), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find("Repeat the request with this Idempotency-Key"), std::string::npos) << answer.body;
+  answer = PostBatch("[" + std::string(kMail) + "," + std::string(kMail) + "]");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_NE(answer.body.find("\"data\":[{\"id\":\"" + queue_.ids[0] + "\"},{\"id\":\"" + queue_.ids[1] + "\"}]"),
+            std::string::npos)
+      << answer.body;
+}
+
+TEST_F(EmailApiTest, AKeyFixesTheIdAndNamesTheRequest) {
+  const HttpResponse answer = PostWithKey(std::string(kMail), "order-17");
+  EXPECT_EQ(answer.status, 202) << answer.body;
+  EXPECT_EQ(queue_.last_id, IdOfKey("order-17"));
+  EXPECT_EQ(queue_.request_id, IdOfKey("order-17"));
+  EXPECT_EQ(queue_.digest, DigestOf(kMail));
+  Handle(std::string(kMail));
+  EXPECT_EQ(queue_.request_id, "") << "without a key nothing is remembered";
+  EXPECT_EQ(queue_.digest, "");
+}
+
+TEST_F(EmailApiTest, AKeyWithAnotherBodyIs422) {
+  queue_.answer = Status::Conflict("known");
+  const HttpResponse answer = PostWithKey(std::string(kMail), "k");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find("\"code\":\"idempotency_key_reused\""), std::string::npos) << answer.body;
+}
+
+TEST_F(EmailApiTest, AKeyThatIsNoneIs400) {
+  for (const std::string& key : {std::string(), std::string("a\tb"), std::string("\xC3\xA9"), std::string(256, 'k')}) {
+    EXPECT_EQ(PostWithKey(std::string(kMail), key).status, 400) << key;
+  }
+  EXPECT_EQ(Handle(std::string(kMail), "POST", "/v1/emails",
+                   {{"Content-Type", "application/json"}, {"Idempotency-Key", "a"}, {"Idempotency-Key", "a"}})
+                .status,
+            400);
+  EXPECT_EQ(queue_.published, 0);
+}
+
+TEST_F(EmailApiTest, AKeyAndAnIdAreOneTooMany) {
+  const HttpResponse answer =
+      PostWithKey(R"({"id":"x","to":"a@b.org","template":"password-reset","data":{"Link":"x"}})", "k");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/id")"), std::string::npos) << answer.body;
+}
+
+TEST_F(EmailApiTest, AcceptsABatch) {
+  const HttpResponse answer = PostBatch(
+      R"([ {"to":"a@b.org","template":"password-reset","data":{"Link":"x"}} ,)"
+      R"({"type":"t","message":{"id":"mine","to":["c@d.org","e@f.org"],"template":"password-reset","data":{"Link":"],["}}}])");
+  EXPECT_EQ(answer.status, 202) << answer.body;
+  EXPECT_EQ(queue_.published, 1) << "in one go";
+  ASSERT_EQ(queue_.ids.size(), 2u);
+  EXPECT_EQ(answer.body, "{\"data\":[{\"id\":\"" + queue_.ids[0] + "\"},{\"id\":\"mine\"}]}\n");
+  EXPECT_EQ(queue_.last_recipients, RecipientSet::All(2));
+  EXPECT_NE(queue_.last_value.find("],["), std::string::npos);
+}
+
+TEST_F(EmailApiTest, ABatchWithAKeyHasFixedIds) {
+  const std::string batch = "[" + std::string(kMail) + "," + std::string(kMail) + "]";
+  EXPECT_EQ(PostWithKey(batch, "k", "/v1/emails/batch").status, 202);
+  EXPECT_EQ(queue_.ids, (std::vector<std::string>{IdOfKey("k", 0), IdOfKey("k", 1)}));
+  EXPECT_EQ(queue_.request_id, IdOfKey("k"));
+}
+
+TEST_F(EmailApiTest, OneInvalidMailRefusesTheBatch) {
+  const std::string good(kMail);
+  const HttpResponse answer = PostBatch(
+      "[" + good + "," + good + R"(,{"to":["x@y.org","no"],"template":"password-reset","data":{"Link":"x"}},)" +
+      R"({"type":"","message":{"to":"a@b.org","template":"password-reset"}},{"to":}])");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/2/to/1")"), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find(R"("pointer":"/3/data/Link")"), std::string::npos) << answer.body;
+  EXPECT_NE(answer.body.find(R"("pointer":"/4")"), std::string::npos) << answer.body;
+  EXPECT_EQ(queue_.published, 0);
+}
+
+TEST_F(EmailApiTest, WhatIsNoBatch) {
+  for (const std::string body : {"", "{}", "[", "[{}", "[{},]", "[,{}]", "nonsense"}) {
+    EXPECT_EQ(PostBatch(body).status, 400) << body;
+  }
+  EXPECT_EQ(PostBatch("[]").status, 422);
+  std::string many = "[" + std::string(kMail);
+  for (size_t i = 1; i < EmailApi::kMaxBatch; ++i) many += "," + std::string(kMail);
+  EXPECT_EQ(PostBatch(many + "]").status, 202);
+  EXPECT_EQ(queue_.ids.size(), EmailApi::kMaxBatch);
+  EXPECT_EQ(PostBatch(many + "," + std::string(kMail) + "]").status, 422);
+  EXPECT_EQ(Handle("", "GET", "/v1/emails/batch").status, 405);
+}
+
+TEST_F(EmailApiTest, AMailOfABatchMayBeAsLargeAsOneAlone) {
+  config_.limits.max_bytes = 6000;
+  const std::string large =
+      R"({"to":"a@b.org","template":"password-reset","data":{"Link":")" + std::string(2000, 'x') + "\"}}";
+  const HttpResponse answer = PostBatch("[" + std::string(kMail) + "," + large + "]");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/1","detail":"the mail is larger than limits.max_event)"), std::string::npos)
+      << answer.body;
+}
+
+TEST_F(EmailApiTest, RefusesAnUnknownTemplateWithTheNearest) {
+  const HttpResponse answer = Handle(R"({"to":"a@b.org","template":"pasword-reset","data":{"Link":"x"}})");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/template","detail":"there is no template \"pasword-reset\"; did you mean )"
+                             R"(\"password-reset\"?")"),
+            std::string::npos)
+      << answer.body;
+  EXPECT_EQ(queue_.published, 0);
+}
+
+TEST_F(EmailApiTest, RefusesMissingVariablesWithTheirPlace) {
+  HttpResponse answer = Handle(R"({"to":"a@b.org","template":"password-reset"})");
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/data/Link","detail":"is not in data")"), std::string::npos) << answer.body;
+  answer = Handle(R"({"to":"a@b.org","template":"password-reset","data":{"Link":["x"]}})");
+  EXPECT_NE(answer.body.find(R"("pointer":"/data/Link","detail":"is a list)"), std::string::npos) << answer.body;
+  EXPECT_EQ(queue_.published, 0);
 }
 
 TEST_F(EmailApiTest, CountsRequests) {
@@ -193,7 +347,7 @@ TEST_F(EmailApiTest, CountsRequests) {
 }
 
 TEST_F(EmailApiTest, WorksThroughTheServer) {
-  EmailApi api(config_, queue_, metrics_);
+  EmailApi api(config_, queue_, ShippedTemplates(), metrics_);
   auto server = HttpServer::Start(
       "127.0.0.1", 0, EmailApi::Limits(config_),
       [&](HttpRequest&& request, HttpReply reply) { api.Handle(std::move(request), std::move(reply)); },

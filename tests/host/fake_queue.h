@@ -130,8 +130,8 @@ class FakeQueue final : public Queue, public ShardQueue {
   void Flush() override {}
 
   // Queue
-  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override {
-    Add(std::string(event.value));
+  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override {
+    for (const NewEvent& event : publication.events) Add(std::string(event.value));
     done({});
     return {};
   }

@@ -705,6 +705,74 @@ TEST_F(QueueConformance, AProducerReachesTheHost) {
   EXPECT_TRUE(host->Stop());
 }
 
+TEST_F(QueueConformance, ABatchIsAcceptedInOneGo) {
+  auto host = OpenHost();
+  std::vector<std::string> ids, values;
+  for (int i = 0; i < 500; ++i) {
+    ids.push_back("batch-" + std::to_string(i));
+    values.push_back(ValueOf(ids.back()));
+  }
+  std::vector<NewEvent> events;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    events.push_back(EventOf(ids[i], values[i], static_cast<Priority>(i % kPriorities)));
+  }
+  ASSERT_TRUE(PublishAndWait(host->queue(), Publication{.events = events}).ok());
+  std::set<std::string> left(ids.begin(), ids.end());
+  QueuedEvent event;
+  while (!left.empty()) {
+    ASSERT_TRUE(host->Next(event)) << left.size() << " missing, such as " << *left.begin();
+    EXPECT_EQ(left.erase(event.headers.id), 1u) << event.headers.id << " came twice";
+    EXPECT_EQ(event.value, ValueOf(event.headers.id));
+    host->Complete(event);
+  }
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(QueueConformance, ABatchWithAnEventThatIsTooLargeIsRefusedWhole) {
+  auto host = OpenHost();
+  const std::string large(EventLimits().max_bytes + 1, 'x');
+  const std::array<NewEvent, 2> events = {EventOf("small", "{}"), EventOf("large", large)};
+  const Status refused = host->queue().Publish(Publication{.events = events}, [](const Status&) { FAIL(); });
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("after", "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "after");
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(QueueConformance, ARepeatedRequestIsAnsweredAndNotPublishedAgain) {
+  auto host = OpenHost();
+  const NewEvent event = EventOf("id-1", "{}");
+  const Publication request = {.events = {&event, 1}, .request_id = "request-1", .digest = "one body"};
+  std::atomic<int> accepted{0};
+  for (int i = 0; i < 20; ++i) {  // while the first is under way, too
+    ASSERT_TRUE(host->queue().Publish(request, [&](const Status& status) { accepted += status.ok(); }).ok());
+  }
+  ASSERT_TRUE(WaitUntil([&] { return accepted == 20; }));
+  ASSERT_TRUE(PublishAndWait(host->queue(), request).ok());
+
+  const Status other =
+      PublishAndWait(host->queue(), {.events = {&event, 1}, .request_id = "request-1", .digest = "another body"});
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.kind(), ErrorKind::kConflict);
+  const NewEvent next = EventOf("id-2", "{}");
+  ASSERT_TRUE(
+      PublishAndWait(host->queue(), {.events = {&next, 1}, .request_id = "request-2", .digest = "one body"}).ok());
+  EXPECT_EQ(host->queue().Stats().published, 2u);
+
+  std::multiset<std::string> got;
+  for (QueuedEvent queued; got.size() < 2;) {
+    ASSERT_TRUE(host->Next(queued));
+    got.insert(queued.headers.id);
+    host->Complete(queued);
+  }
+  EXPECT_EQ(got, (std::multiset<std::string>{"id-1", "id-2"}));
+  EXPECT_TRUE(host->Stop());
+}
+
 TEST_F(QueueConformance, TheLargestEventPassesAndALargerOneIsRefused) {
   const size_t limit = QueueConfig().max_event_bytes;
   auto host = OpenHost();

@@ -75,16 +75,19 @@ class TestHost {
 };
 
 // Publishes and waits for the callback.
-inline Status PublishAndWait(Queue& queue, const NewEvent& event) {
+inline Status PublishAndWait(Queue& queue, const Publication& publication) {
   std::atomic<bool> answered{false};
   Status answer;
-  Status taken = queue.Publish(event, [&](const Status& status) {
+  Status taken = queue.Publish(publication, [&](const Status& status) {
     if (!status.ok()) answer = Status(status.kind(), std::string(status.message()));
     answered.store(true);
   });
   if (!taken.ok()) return taken;
   if (!WaitUntil([&] { return answered.load(); })) throw std::runtime_error("Publish was never answered");
   return answer;
+}
+inline Status PublishAndWait(Queue& queue, const NewEvent& event) {
+  return PublishAndWait(queue, Publication{.events = {&event, 1}});
 }
 
 }  // namespace postbus

@@ -298,12 +298,44 @@ TEST_F(SqliteQueueTest, AllFilesAreTheOwnersAlone) {
 
 TEST_F(SqliteQueueTest, AFileOfANewerFormatIsRefused) {
   Open(Role::kProducer).reset();
-  RawFile(path_).Execute("PRAGMA user_version=2");
+  RawFile(path_).Execute("PRAGMA user_version=3");
   const Status refused = OpenFails(Role::kHost);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
-  EXPECT_NE(refused.message().find("format 2"), std::string_view::npos) << refused.message();
+  EXPECT_NE(refused.message().find("format 3"), std::string_view::npos) << refused.message();
+  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"3"});
+}
+
+TEST_F(SqliteQueueTest, AFileOfFormat1IsMigratedWithWhatIsInIt) {
+  auto producer = Open(Role::kProducer);
+  ASSERT_TRUE(PublishAndWait(*producer, EventOf("id-1", "{}")).ok());
+  producer.reset();
+  RawFile(path_).Execute("DROP TABLE requests; PRAGMA user_version=1");
+  auto host = OpenHost();
   EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"2"});
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+  const NewEvent next = EventOf("id-2", "{}");
+  EXPECT_TRUE(PublishAndWait(host->queue(), {.events = {&next, 1}, .request_id = "r", .digest = "d"}).ok());
+}
+
+TEST_F(SqliteQueueTest, ARequestIsKnownToEveryProcessAndAfterARestart) {
+  const NewEvent event = EventOf("id-1", "{}");
+  const Publication request = {.events = {&event, 1}, .request_id = "request-1", .digest = "one body"};
+  auto first = Open(Role::kProducer);
+  auto second = Open(Role::kProducer);
+  ASSERT_TRUE(PublishAndWait(*first, request).ok());
+  ASSERT_TRUE(PublishAndWait(*second, request).ok());
+  first.reset();
+  second.reset();
+  auto third = Open(Role::kProducer);
+  ASSERT_TRUE(PublishAndWait(*third, request).ok());
+  const Status other = PublishAndWait(*third, {.events = {&event, 1}, .request_id = "request-1", .digest = "another"});
+  ASSERT_FALSE(other.ok());
+  EXPECT_EQ(other.kind(), ErrorKind::kConflict);
+  EXPECT_EQ(RawFile(path_).Read("SELECT count(*) FROM normal"), std::vector<std::string>{"1"});
+  EXPECT_EQ(RawFile(path_).Read("SELECT count(*) FROM status"), std::vector<std::string>{"1"});
 }
 
 TEST_F(SqliteQueueTest, AnotherProgramsDatabaseIsRefusedAndLeftAlone) {
