@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <cassert>
 #include <utility>
 
 namespace postbus {
 
-Status MemoryQueue::Publish(const NewEvent& event, std::function<void(const Status&)> done) {
+Status MemoryQueue::Publish(const Publication& publication, std::function<void(const Status&)> done) {
+  assert(publication.events.size() == 1);
+  const NewEvent& event = publication.events.front();
   {
     const std::lock_guard lock(mutex_);
     if (stopped_) return Status::Unavailable("the sender is stopping");

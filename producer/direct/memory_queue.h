@@ -17,8 +17,9 @@ namespace postbus {
 
 class MemoryQueue final : public Queue, private ShardQueue {
  public:
-  // `done`: success = each recipient's next hop has the mail. Told once, at the end of the event's turn.
-  Status Publish(const NewEvent& event, std::function<void(const Status&)> done) override;
+  // One event. `done`: success = each recipient's next hop has the mail. Told once, at the end of the event's turn.
+  using Queue::Publish;
+  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override;
   Status StartConsuming(const std::vector<int>& wake_fds) override;
   ShardQueue& shard(size_t) override { return *this; }
   void StopConsuming() override;
