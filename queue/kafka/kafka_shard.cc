@@ -19,6 +19,7 @@ constexpr std::array<Priority, 20> kSchedule = {kH, kN, kH, kH, kH, kN, kH, kH, 
                                                 kH, kH, kH, kN, kH, kH, kH, kN, kH, kL};
 
 constexpr int kStay = 32;
+constexpr size_t kMostEndedOrphans = 10'000;  // more than can be under way
 constexpr int kSkip = 32;
 
 }  // namespace
@@ -118,6 +119,18 @@ bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr
   turn.partition = turn.permit_of = partition;
   partition->AddTurn();
   const Status valid = ReadSource(message, turn.source);
+  if (!ended_orphans_.empty()) {
+    const auto ended = ended_orphans_.find({partition->topic, partition->number, message.offset});
+    if (ended != ended_orphans_.end()) {
+      const bool same = ended->second == turn.source.headers.accepted_at_unix_ms;
+      ended_orphans_.erase(ended);
+      if (same) {
+        turn.ended = true;
+        EndIfDone(slot, turn);
+        return false;
+      }
+    }
+  }
   if (turn.source.headers.format > EventHeaders::kFormat) {
     // It is begun and never ends, so that no commit can pass it.
     partition->StopForGood("the record at offset " + std::to_string(message.offset) + " has postbus-fmt " +
@@ -339,7 +352,9 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
 bool KafkaShard::EndIfDone(Slot slot, Turn& turn) {
   if (!turn.ended || turn.copies_on_the_way > 0) return false;
   if (turn.partition->closed()) {
-    orphans_.erase({turn.source.topic, turn.source.partition, turn.source.offset});
+    const RecordPlace place{turn.source.topic, turn.source.partition, turn.source.offset};
+    orphans_.erase(place);
+    if (ended_orphans_.size() < kMostEndedOrphans) ended_orphans_[place] = turn.source.headers.accepted_at_unix_ms;
   } else {
     Count(shared_.counters.completed);
   }

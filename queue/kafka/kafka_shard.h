@@ -7,8 +7,8 @@
 // A turn outlives the assignment of its partition. When the partition comes back here first, the record is fetched
 // again while its old turn may still be running, past its point of no return even. It is not begun a second time: the
 // old turn moves over to the new assignment, and its end settles the record there. Should it be abandoned instead, the
-// record is yielded from what was fetched. Where the partition went to another host, the end of the turn changes
-// nothing.
+// record is yielded from what was fetched. A turn that ends before its record was fetched again is remembered until
+// then. Where the partition went to another host, the end of the turn changes nothing.
 #pragma once
 
 #include <array>
@@ -119,6 +119,7 @@ class KafkaShard final : public ShardQueue {
   std::deque<Turn> turns_;
   std::vector<Slot> free_;
   std::map<RecordPlace, Slot> orphans_;  // turns under way whose partition is closed
+  std::map<RecordPlace, int64_t> ended_orphans_;  // accepted-at: a topic made anew has other records at their places
   std::deque<Slot> again_;               // fetched again, abandoned by the old turn
 };
 

@@ -178,11 +178,31 @@ TEST_F(TurnUnderWay, IsNotBegunAgainWhereItIsAndItsEndCounts) {
   EXPECT_EQ(Committed(partition), 0);
   first_->Complete(turns_[stayed_]);
   first_->Complete(turns_[1 - stayed_]);  // the other host has its partition
-  EXPECT_TRUE(WaitUntil([&] { return Committed(partition) == 1; }));
+  EXPECT_TRUE(WaitUntil([&] {
+    EXPECT_FALSE(first_->Next(event, 0)) << "begun again";
+    return Committed(partition) == 1;
+  }));
   EXPECT_EQ(Committed(1 - partition), 0);
   EXPECT_EQ(first_->queue().Stats().completed, 1u);
   second_->Complete(moved_);
   EXPECT_TRUE(WaitUntil([&] { return Committed(1 - partition) == 1; }));
+  EXPECT_TRUE(first_->Stop());
+  EXPECT_TRUE(second_->Stop());
+}
+
+TEST_F(TurnUnderWay, EndedBeforeItIsFetchedAgainIsNotBegunAgain) {
+  ASSERT_NO_FATAL_FAILURE(Rebalance());
+  first_->Complete(turns_[stayed_]);
+  const int32_t partition = turns_[stayed_].headers.origin.partition;
+  QueuedEvent event;
+  EXPECT_FALSE(first_->Next(event, 1000));
+  EXPECT_TRUE(WaitUntil([&] {
+    EXPECT_FALSE(first_->Next(event, 0)) << "begun again";
+    return Committed(partition) == 1;
+  }));
+  EXPECT_EQ(first_->queue().Stats().completed, 1u);
+  first_->Complete(turns_[1 - stayed_]);
+  second_->Complete(moved_);
   EXPECT_TRUE(first_->Stop());
   EXPECT_TRUE(second_->Stop());
 }
