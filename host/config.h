@@ -41,13 +41,33 @@ struct PluginConfig {
   std::string base_dir;  // relative paths in options are relative to it: the file's directory
 };
 
-struct TransportConfig : PluginConfig {
-  std::string name;  // "primary"
+// When a transport is left alone for a while (host/breaker.h).
+struct BreakerConfig {
+  int failures = 20;                // different mails in a row that came to nothing before their point of no return
+  int64_t probe_after_ms = 30'000;  // the longest pause before a mail tries it again; the first are shorter
 };
 
-// First match wins; the last must match all. First form: `- { use: [one] }`.
+struct TransportConfig : PluginConfig {
+  std::string name;  // "primary"
+  BreakerConfig breaker;
+};
+
+// What an event must be like; an empty list takes any. Patterns: `*` stands for anything.
+struct RouteMatch {
+  std::vector<std::string> templates;
+  std::vector<std::string> types;
+  std::vector<std::string> priorities;         // "high", "normal", "low"
+  std::vector<std::string> recipient_domains;  // of all recipients; case aside
+  std::vector<std::string> senders;            // addresses; case aside
+  std::vector<std::string> tags;               // one of the event's is enough
+};
+
+// First match wins; the last must match all. `use: [a, b]`: by a, while a's provider fails by b. `split: {a: 95, b:
+// 5}`: the recipient decides which is first.
 struct RouteConfig {
-  std::vector<std::string> use;  // names of transports
+  RouteMatch match;
+  std::vector<std::string> use;   // names of transports
+  std::vector<uint32_t> weights;  // of a split, one a name; else empty
   SourceMark mark;
 };
 

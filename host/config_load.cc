@@ -330,11 +330,72 @@ void ReadTransports(Section section, std::vector<TransportConfig>& transports) {
     transport.name = name;
     Section one(section.loader(), value, section.PathOf(name));
     ReadPlugin(one, transport);
+    Section breaker = one.Sub("breaker");
+    breaker.ReadInteger("failures", transport.breaker.failures, 1, 1'000'000);
+    breaker.ReadDuration("probe_after", transport.breaker.probe_after_ms);
+    breaker.Done();
     one.Done();
   });
   if (transports.empty()) {
     section.loader().Fail(section.mark(), "transports", "there must be at least one: `primary: { plugin: smtp, … }`");
   }
+}
+
+void ReadMatch(Section section, RouteMatch& match) {
+  const auto read = [&](std::string_view key, std::vector<std::string>& patterns) {
+    section.ForEachText(key, [&](const Text& text, const std::string& path) {
+      if (text.value.empty()) section.loader().Fail(text.mark, path, "matches nothing; leave it out to match all");
+      patterns.push_back(text.value);
+    });
+  };
+  read("template", match.templates);
+  read("type", match.types);
+  section.ForEachText("priority", [&](const Text& text, const std::string& path) {
+    if (text.value != "high" && text.value != "normal" && text.value != "low") {
+      section.NotA(text, path, "one of high normal low");
+    }
+    match.priorities.push_back(text.value);
+  });
+  read("recipient_domain", match.recipient_domains);
+  read("sender", match.senders);
+  read("tag", match.tags);
+  section.Done();
+}
+
+void ReadRoute(Section route, const std::vector<std::string_view>& names, RouteConfig& result) {
+  Loader& loader = route.loader();
+  result.mark = route.mark();
+  const auto add = [&](const std::string& name, const SourceMark& mark, const std::string& path) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      std::string sentence = "there is no transport \"" + name + "\"";
+      if (const auto nearest = NearestName(name, names); !nearest.empty()) {
+        sentence += "; did you mean \"" + std::string(nearest) + "\"?";
+      }
+      loader.Fail(mark, path, sentence);
+    } else if (std::find(result.use.begin(), result.use.end(), name) != result.use.end()) {
+      loader.Fail(mark, path, "\"" + name + "\" is named twice");
+    }
+    result.use.push_back(name);
+  };
+  ReadMatch(route.Sub("match"), result.match);
+  route.ForEachText("use", [&](const Text& text, const std::string& path) { add(text.value, text.mark, path); });
+  Section split = route.Sub("split");
+  if (split.present() && !result.use.empty()) {
+    loader.Fail(result.mark, route.path(), "has both use and split; one of them says where mails go");
+  } else {
+    uint64_t total = 0;
+    split.ForEachEntry([&](const std::string& name, const YAML::Node& key, const YAML::Node&) {
+      const std::string path = split.PathOf(name);
+      add(name, loader.MarkOf(key, path), path);
+      uint32_t weight = 0;
+      split.ReadInteger(name, weight, 0, 1'000'000);
+      result.weights.push_back(weight);
+      total += weight;
+    });
+    if (split.present() && total == 0) loader.Fail(result.mark, split.path(), "has no weight above 0");
+  }
+  if (result.use.empty()) loader.Fail(result.mark, route.path(), "names no transport: `use: [primary]`");
+  route.Done();
 }
 
 void ReadRoutes(const YAML::Node& node, Loader& loader, const std::vector<TransportConfig>& transports,
@@ -344,7 +405,7 @@ void ReadRoutes(const YAML::Node& node, Loader& loader, const std::vector<Transp
   const SourceMark mark = loader.MarkOf(node, "routes");
   if (!node.IsDefined()) {
     if (names.size() == 1) {
-      routes.push_back({.use = {std::string(names.front())}, .mark = mark});
+      routes.push_back({.match = {}, .use = {std::string(names.front())}, .weights = {}, .mark = mark});
     } else if (names.size() > 1) {
       loader.Fail(mark, "routes",
                   "there are several transports; say which to use: `routes: [ { use: [" + std::string(names.front()) +
@@ -352,24 +413,22 @@ void ReadRoutes(const YAML::Node& node, Loader& loader, const std::vector<Transp
     }
     return;
   }
-  if (!node.IsSequence() || node.size() != 1) {
-    return loader.Fail(mark, "routes", "must be a list with one route: `- { use: [primary] }`");
+  if (!node.IsSequence() || node.size() == 0) {
+    return loader.Fail(mark, "routes", "must be a list, its last route for all: `- { use: [primary] }`");
   }
-  Section route(loader, node[0], "routes.0");
-  RouteConfig& result = routes.emplace_back();
-  result.mark = route.mark();
-  route.ForEachText("use", [&](const Text& text, const std::string& path) {
-    if (std::find(names.begin(), names.end(), text.value) == names.end()) {
-      std::string sentence = "there is no transport \"" + text.value + "\"";
-      if (const auto nearest = NearestName(text.value, names); !nearest.empty()) {
-        sentence += "; did you mean \"" + std::string(nearest) + "\"?";
-      }
-      loader.Fail(text.mark, path, sentence);
+  for (size_t i = 0; i < node.size(); ++i) {
+    const std::string path = "routes." + std::to_string(i);
+    RouteConfig& route = routes.emplace_back();
+    ReadRoute(Section(loader, node[i], path), names, route);
+    const bool last = i + 1 == node.size();
+    const bool matches_all = !node[i].IsMap() || !node[i]["match"].IsDefined();
+    if (last && !matches_all) {
+      loader.Fail(route.mark, path,
+                  "the last route must match all, so that no event is without one: leave out its match");
+    } else if (!last && matches_all) {
+      loader.Fail(route.mark, path, "matches all, so the routes after it are never used: give it a match");
     }
-    result.use.push_back(text.value);
-  });
-  if (result.use.size() != 1) loader.Fail(result.mark, "routes.0.use", "must name one transport");
-  route.Done();
+  }
 }
 
 void ReadRetry(Section section, RetryConfig& retry) {

@@ -23,6 +23,8 @@ enum Metric : size_t {
   kConsumed,
   kOutcome,
   kDuplicateCompletions,
+  kFailovers,
+  kBreakerOpen,
   kDeadLetters,
   kDeferrals,
   kQueueAge,
@@ -50,6 +52,10 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
      "Recipients by what a transport said of an attempt."},
     {"postbus_duplicate_completions_total", "counter", "transport",
      "Attempts a transport completed more than once; each is ignored and a defect of the plugin."},
+    {"postbus_email_failovers_total", "counter", "transport",
+     "Mails that went by another transport of their route because this one, the first, failed."},
+    {"postbus_transport_breaker_open", "gauge", "transport",
+     "In how many shards the transport's breaker is not closed; 0 = it is handed mails."},
     {"postbus_email_dlq_total", "counter", "reason", "Recipients dead-lettered."},
     {"postbus_email_retries_total", "counter", "reason", "Recipients put off to a later time."},
     {"postbus_email_queue_age_seconds", "histogram", "", "From acceptance to the first hand-over to a transport."},
@@ -133,12 +139,17 @@ std::string MetricsPage() {
 struct Metrics::TransportCounters::Impl {
   Counter* outcomes[kOutcomes][kPriorities] = {};
   Counter* duplicate_completions = nullptr;
+  Counter* failovers = nullptr;
+  prometheus::Gauge* breaker_open = nullptr;
 };
 
 struct Metrics::Impl {
   prometheus::Registry registry;
   Family<Counter>& outcome = CounterFamily(registry, kOutcome);
   Family<Counter>& duplicate_completions = CounterFamily(registry, kDuplicateCompletions);
+  Family<Counter>& failovers = CounterFamily(registry, kFailovers);
+  Family<prometheus::Gauge>& breaker_open =
+      prometheus::BuildGauge().Name(Name(kBreakerOpen)).Help(Help(kBreakerOpen)).Register(registry);
   Family<Counter>& dead_letters = CounterFamily(registry, kDeadLetters);
   Family<Counter>& deferrals = CounterFamily(registry, kDeferrals);
   Family<Counter>& requests = CounterFamily(registry, kRequests);
@@ -182,6 +193,8 @@ Metrics::TransportCounters Metrics::ForTransport(std::string_view name) {
     }
   }
   counters.impl_->duplicate_completions = &impl_->duplicate_completions.Add({{"transport", transport}});
+  counters.impl_->failovers = &impl_->failovers.Add({{"transport", transport}});
+  counters.impl_->breaker_open = &impl_->breaker_open.Add({{"transport", transport}});
   return counters;
 }
 
@@ -191,6 +204,8 @@ void Metrics::TransportCounters::CountOutcome(int32_t outcome, Priority priority
 }
 
 void Metrics::TransportCounters::CountDuplicateCompletion() { impl_->duplicate_completions->Increment(); }
+void Metrics::TransportCounters::CountFailover() { impl_->failovers->Increment(); }
+void Metrics::TransportCounters::CountBreaker(bool opens) { impl_->breaker_open->Increment(opens ? 1 : -1); }
 
 void Metrics::CountConsumed(Priority priority) { impl_->consumed[static_cast<size_t>(priority)]->Increment(); }
 

@@ -38,6 +38,8 @@ class Metrics {
    public:
     void CountOutcome(int32_t outcome, Priority priority, double n = 1);
     void CountDuplicateCompletion();
+    void CountFailover();           // a mail goes by another transport since this one fails
+    void CountBreaker(bool opens);  // a shard's breaker opens, or closes again
 
    private:
     friend class Metrics;

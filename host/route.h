@@ -1,7 +1,10 @@
-// host/route.h - which transport an event goes by. Immutable; thread-safe.
+// host/route.h - which transports an event may go by, and in which order. Immutable; thread-safe.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "event/email_event.h"
 #include "host/config.h"
@@ -10,14 +13,28 @@ namespace postbus {
 
 class Router {
  public:
-  // REQUIRES: every name in config.routes is a transport of config, and there is a route (config_load has checked).
+  // REQUIRES: every name in config.routes is a transport of config, and the last route matches all (config_load has
+  // checked).
   explicit Router(const Config& config);
 
-  // Index into config.transports.
-  size_t Choose(const EmailEvent& event) const;
+  // Fills `order` with indexes into config.transports: the first is the event's, the others are its failover, in this
+  // order. Returns the route's index in config.routes. The same event gets the same order, and so does another one to
+  // the same first recipient.
+  size_t Choose(const EmailEvent& event, std::vector<uint32_t>& order) const;
 
  private:
-  size_t transport_ = 0;
+  struct Route {
+    RouteMatch match;
+    std::vector<uint32_t> transports;
+    std::vector<uint32_t> weights;  // of a split, else empty
+    uint64_t total_weight = 0;
+  };
+
+  std::vector<Route> routes_;
 };
+
+// `*` in `pattern` stands for any run of characters, the empty one included; all else for itself. ASCII case matters
+// only if `match_case`.
+bool GlobMatches(std::string_view pattern, std::string_view text, bool match_case = true);
 
 }  // namespace postbus

@@ -19,6 +19,7 @@
 
 #include "event/clock.h"
 #include "host/attempt_result.h"
+#include "host/breaker.h"
 #include "host/mime_composer.h"
 #include "host/redact.h"
 #include "host/retry_policy.h"
@@ -35,8 +36,6 @@ constexpr size_t kSubmitBatch = 64;
 constexpr size_t kReadyAhead = 256;             // composed mails a transport has not taken yet: enough to keep it busy
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
-constexpr int64_t kFirstPauseMs = 1'000;        // of a transport that fails for every mail
-constexpr int64_t kLongestPauseMs = 30'000;
 
 using Clock = std::chrono::steady_clock;
 
@@ -89,10 +88,10 @@ class Shard::Impl {
 
   void Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports) {
     queue_ = &queue;
-    lanes_ = std::vector<Lane>(transports.size());
     for (size_t i = 0; i < transports.size(); ++i) {
-      lanes_[i].transport = transports[i].get();
-      lanes_[i].counters = context_.metrics.ForTransport(transports[i]->name());
+      Lane& lane = lanes_.emplace_back(context_.config.transports[i].breaker);
+      lane.transport = transports[i].get();
+      lane.counters = context_.metrics.ForTransport(transports[i]->name());
     }
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), ("shard-" + std::to_string(index_)).c_str());
@@ -155,9 +154,11 @@ class Shard::Impl {
     Place place = Place::kFree;
     bool touched = false;  // something of this turn was settled already
     bool revoked = false;
+    bool failed_over = false;  // not by the first transport of its route
     int waits = 0;
     int64_t ready_at_boot_ms = 0;
-    size_t transport = 0;
+    std::vector<uint32_t> order;  // the route's transports for this event
+    size_t transport = 0;         // the one it is prepared for
     Clock::time_point submitted_at;
 
     QueuedEvent queued;
@@ -177,14 +178,13 @@ class Shard::Impl {
 
   // One transport as this shard sees it.
   struct Lane {
+    explicit Lane(const BreakerConfig& config) : breaker(config) {}
+
     Transport* transport = nullptr;
     Metrics::TransportCounters counters;
     std::deque<uint32_t> ready;  // slots
     bool full = false;           // took fewer than offered; until Writable
-    // A transport that fails for every mail is paused, then tried with one mail.
-    int faults = 0;
-    int64_t paused_until_boot_ms = 0;
-    bool probing = false;
+    Breaker breaker;
   };
 
   // What a mail says: the event's own, or what its template made of it.
@@ -233,6 +233,7 @@ class Shard::Impl {
     TakeCompletions();
     TakeRevocations();
     ReleaseWaiting();
+    for (Lane& lane : lanes_) LeaveOpenLane(lane);
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -300,6 +301,7 @@ class Shard::Impl {
     const auto start = Clock::now();
     job.touched = false;
     job.revoked = false;
+    job.failed_over = false;
     job.waits = 0;
     job.cancelled.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
@@ -320,11 +322,40 @@ class Shard::Impl {
       }
       job.event.from = default_from_;
     }
-    job.transport = context_.router.Choose(job.event);
+    context_.router.Choose(job.event, job.order);
+    job.transport = PickTransport(job);
     if (!Prepare(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
     context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
     MakeReady(job);
+  }
+
+  // The first of the route that takes mails; if none does, the first of all: it waits there.
+  uint32_t PickTransport(Job& job) {
+    const auto takes = [&](uint32_t index) { return lanes_[index].breaker.Allows(now_boot_ms_); };
+    const auto found = std::find_if(job.order.begin(), job.order.end(), takes);
+    if (found == job.order.end() || found == job.order.begin()) return job.order.front();
+    if (!std::exchange(job.failed_over, true)) lanes_[job.order.front()].counters.CountFailover();
+    return *found;
+  }
+
+  // Makes a mail that is with no transport ready for the one that takes it now.
+  void MakeReadyAgain(Job& job) {
+    const uint32_t transport = PickTransport(job);
+    if (transport != job.transport) {
+      job.transport = transport;
+      if (!Prepare(job)) return;
+    }
+    MakeReady(job);
+  }
+
+  // Moves what is ready for a transport whose breaker is not closed to another one of its route.
+  void LeaveOpenLane(Lane& lane) {
+    if (lane.breaker.state() == Breaker::State::kClosed || lane.ready.empty()) return;
+    moving_.assign(lane.ready.begin(), lane.ready.end());
+    ready_count_ -= lane.ready.size();
+    lane.ready.clear();
+    for (const uint32_t slot : moving_) MakeReadyAgain(jobs_[slot]);
   }
 
   // Renders, where the event has a template, and composes; false: the event was dead-lettered.
@@ -434,7 +465,7 @@ class Shard::Impl {
       const int64_t due = waiting_.top().first;
       waiting_.pop();
       // A job that was handed back in the meantime left its timer behind.
-      if (job.place == Job::Place::kWaiting && job.ready_at_boot_ms == due) MakeReady(job);
+      if (job.place == Job::Place::kWaiting && job.ready_at_boot_ms == due) MakeReadyAgain(job);
     }
   }
 
@@ -443,8 +474,9 @@ class Shard::Impl {
     if (writable_[LaneIndex(lane)].exchange(false, std::memory_order_acq_rel)) lane.full = false;
     if (lane.ready.empty() || lane.full) return false;
     size_t offer = std::min(kSubmitBatch, lane.ready.size());
-    if (lane.faults != 0) {
-      if (now_boot_ms_ < lane.paused_until_boot_ms || lane.probing) return false;
+    const bool probes = lane.breaker.state() != Breaker::State::kClosed;
+    if (probes) {
+      if (!lane.breaker.Allows(now_boot_ms_)) return false;
       offer = 1;
     }
     const postbus_mail* batch[kSubmitBatch];
@@ -467,7 +499,6 @@ class Shard::Impl {
       batch[i] = &job.mail;
       job.open_token.store(job.mail.token, std::memory_order_release);
     }
-    lane.probing = lane.faults != 0;
     const size_t taken = lane.transport->Submit(std::span(batch, offer));
     for (size_t i = taken; i < offer; ++i) {
       Job& job = jobs_[lane.ready[i]];
@@ -477,8 +508,8 @@ class Shard::Impl {
     lane.ready.erase(lane.ready.begin(), lane.ready.begin() + static_cast<std::ptrdiff_t>(taken));
     ready_count_ -= taken;
     lane.full = taken < offer;
-    if (taken == 0) lane.probing = false;
-    return !lane.full && lane.faults == 0 && !lane.ready.empty();
+    if (probes && taken > 0) lane.breaker.BeginProbe();
+    return !lane.full && !probes && !lane.ready.empty();
   }
 
   size_t LaneIndex(const Lane& lane) const { return static_cast<size_t>(&lane - lanes_.data()); }
@@ -511,7 +542,7 @@ class Shard::Impl {
       }
       group->who.insert(job.indexes[i]);
     }
-    NoteHealth(lane, job.result.of(0));
+    NoteHealth(job, lane);
     int64_t wait_ms = -1;
     for (const Group& group : groups_) {
       lane.counters.CountOutcome(group.outcome->outcome, job.queued.priority, group.who.size());
@@ -524,8 +555,11 @@ class Shard::Impl {
       }
     }
     if (job.due.empty()) return EndTurn(job);
-    ++job.waits;
     if (job.revoked || draining_.load(std::memory_order_acquire)) return HandBack(job);
+    // The provider is at fault and another one of the route is not: there at once.
+    if (lane.breaker.state() == Breaker::State::kOpen && PickTransport(job) != job.transport)
+      return MakeReadyAgain(job);
+    ++job.waits;
     job.place = Job::Place::kWaiting;
     job.ready_at_boot_ms = now_boot_ms_ + wait_ms;
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
@@ -582,25 +616,24 @@ class Shard::Impl {
     queue_->Report(job.queued.turn, record);
   }
 
-  // A provider fault pauses the transport for this shard; one mail tries it again. Anything the server says of a mail
-  // ends that.
-  void NoteHealth(Lane& lane, const RecipientOutcome& outcome) {
-    if (outcome.outcome == POSTBUS_PROVIDER_FAULT) {
-      if (lane.faults != 0 && !lane.probing) return;  // one of those that were on their way
-      lane.probing = false;
-      lane.paused_until_boot_ms = now_boot_ms_ + std::min(kLongestPauseMs, kFirstPauseMs << std::min(lane.faults, 10));
-      ++lane.faults;
-      LogLine(context_.log, LogLevel::kWarning, "transport fails for every mail; waiting, no attempt is spent")
-          .Add("via", lane.transport->name())
-          .Seconds("for", lane.paused_until_boot_ms - now_boot_ms_)
-          .Reply(outcome.code, outcome.EnhancedText(), outcome.text);
+  void NoteHealth(const Job& job, Lane& lane) {
+    const RecipientOutcome& outcome = job.result.of(0);
+    // Taken back by us: says nothing of the provider.
+    if (outcome.outcome == POSTBUS_NOT_SENT && job.cancelled.load(std::memory_order_relaxed)) {
+      return lane.breaker.EndProbe(now_boot_ms_);
+    }
+    if (!lane.breaker.Note(outcome.outcome, job.waits == 0, now_boot_ms_)) return;
+    const bool open = lane.breaker.state() == Breaker::State::kOpen;
+    lane.counters.CountBreaker(open);
+    if (!open) {
+      LogLine(context_.log, LogLevel::kInfo, "transport works again").Add("via", lane.transport->name());
       return;
     }
-    if (lane.faults == 0) return;
-    lane.probing = false;
-    if (outcome.outcome == POSTBUS_NOT_SENT) return;  // says nothing of the provider: the next mail tries
-    lane.faults = 0;
-    LogLine(context_.log, LogLevel::kInfo, "transport works again").Add("via", lane.transport->name());
+    LogLine(context_.log, LogLevel::kWarning,
+            "transport fails for every mail; they go by the next of their route or wait, no attempt is spent")
+        .Add("via", lane.transport->name())
+        .Seconds("for", lane.breaker.probe_at_ms() - now_boot_ms_)
+        .Reply(outcome.code, outcome.EnhancedText(), outcome.text);
   }
 
   // --- ending turns ---
@@ -765,6 +798,7 @@ class Shard::Impl {
   std::string copy_;
   std::vector<Group> groups_;
   std::vector<uint32_t> taken_;
+  std::vector<uint32_t> moving_;
   std::vector<TurnId> revoked_;
 
   std::thread thread_;

@@ -65,6 +65,76 @@ TEST_F(ConfigLoad, ReadsAMinimalFile) {
   EXPECT_EQ(config->routes[0].use, std::vector<std::string>{"primary"});
 }
 
+TEST_F(ConfigLoad, EveryFileThatIsShippedLoads) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(POSTBUS_SOURCE_DIR "/config")) {
+    const auto config = LoadConfig(entry.path(), {}, [](std::string_view) { return std::optional<std::string>(); });
+    EXPECT_TRUE(config.ok()) << config.status().message();
+    ++files;
+  }
+  EXPECT_GE(files, 4);
+}
+
+TEST_F(ConfigLoad, ReadsRoutesInTheirOrder) {
+  const auto config = Load(R"(version: 1
+queue: { type: sqlite, sqlite: { path: mail.db } }
+renderer: { plugin: ctemplate }
+transports:
+  a: { plugin: smtp, breaker: { failures: 5, probe_after: 10s } }
+  b: { plugin: file }
+routes:
+  - { match: { template: newsletter }, split: { a: 95, b: 5 } }
+  - match: { template: [x, "y*"], type: t, priority: [high, low], recipient_domain: "*.example", sender: "*@s", tag: vip }
+    use: [b, a]
+  - { use: a }
+)");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(config->transports[0].breaker.failures, 5);
+  EXPECT_EQ(config->transports[0].breaker.probe_after_ms, 10'000);
+  EXPECT_EQ(config->transports[1].breaker.failures, 20);
+  ASSERT_EQ(config->routes.size(), 3u);
+  EXPECT_EQ(config->routes[0].match.templates, Texts{"newsletter"});
+  EXPECT_EQ(config->routes[0].use, (Texts{"a", "b"}));
+  EXPECT_EQ(config->routes[0].weights, (std::vector<uint32_t>{95, 5}));
+  const RouteMatch& match = config->routes[1].match;
+  EXPECT_EQ(match.templates, (Texts{"x", "y*"}));
+  EXPECT_EQ(match.types, Texts{"t"});
+  EXPECT_EQ(match.priorities, (Texts{"high", "low"}));
+  EXPECT_EQ(match.recipient_domains, Texts{"*.example"});
+  EXPECT_EQ(match.senders, Texts{"*@s"});
+  EXPECT_EQ(match.tags, Texts{"vip"});
+  EXPECT_EQ(config->routes[1].use, (Texts{"b", "a"}));
+  EXPECT_TRUE(config->routes[1].weights.empty());
+  EXPECT_EQ(config->routes[2].use, Texts{"a"});
+}
+
+TEST_F(ConfigLoad, SaysWhatIsWrongWithARoute) {
+  const auto error = [&](const std::string& routes) {
+    return Error(
+        "version: 1\nqueue: { type: sqlite, sqlite: { path: q.db } }\nrenderer: { plugin: ctemplate }\n"
+        "transports: { a: { plugin: smtp }, b: { plugin: file } }\nroutes:\n" +
+        routes);
+  };
+  EXPECT_EQ(error("  - { match: { template: x }, use: [a] }\n"),
+            "postbus.yaml:6:5: routes.0: the last route must match all, so that no event is without one: leave out its "
+            "match");
+  EXPECT_EQ(error("  - { use: [a] }\n  - { use: [b] }\n"),
+            "postbus.yaml:6:5: routes.0: matches all, so the routes after it are never used: give it a match");
+  EXPECT_EQ(error("  - { use: [a], split: { a: 1, b: 1 } }\n"),
+            "postbus.yaml:6:5: routes.0: has both use and split; one of them says where mails go");
+  EXPECT_EQ(error("  - { split: { a: 0, b: 0 } }\n"), "postbus.yaml:6:5: routes.0.split: has no weight above 0");
+  EXPECT_EQ(error("  - { split: { a: much } }\n"),
+            "postbus.yaml:6:19: routes.0.split.a: \"much\" is not a whole number from 0 to 1000000\n"
+            "postbus.yaml:6:5: routes.0.split: has no weight above 0");
+  EXPECT_EQ(error("  - { use: [a, a] }\n"), "postbus.yaml:6:16: routes.0.use.1: \"a\" is named twice");
+  EXPECT_EQ(error("  - { use: [] }\n"), "postbus.yaml:6:5: routes.0: names no transport: `use: [primary]`");
+  EXPECT_EQ(error("  - { match: { prority: high }, use: [a] }\n  - { use: [a] }\n"),
+            "postbus.yaml:6:16: routes.0.match.prority: unknown key; did you mean \"priority\"?");
+  EXPECT_EQ(error("  - { match: { priority: urgent }, use: [a] }\n  - { use: [a] }\n"),
+            "postbus.yaml:6:26: routes.0.match.priority: \"urgent\" is not one of high normal low");
+}
+
 TEST_F(ConfigLoad, ReadsEveryKey) {
   const auto config = Load(R"(version: 1
 queue:

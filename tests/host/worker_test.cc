@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "event/email_event.h"
@@ -39,11 +40,19 @@ class WorkerTest : public testing::Test {
     transport.name = "primary";
     transport.plugin = POSTBUS_BUILD_DIR "/tests/plugins/scripted_transport.so";
     transport.options = {option("fault_file", fault_file_), option("room", "20")};
-    config_.routes.push_back({.use = {"primary"}, .mark = {}});
+    config_.routes.emplace_back().use = {"primary"};
     config_.retry.backoff_ms = {30'000};
     config_.log.level = "error";
   }
   ~WorkerTest() override { std::filesystem::remove(fault_file_); }
+
+  // A second transport, of which fault-while-file says nothing; the route's failover.
+  void AddBackup() {
+    TransportConfig& backup = config_.transports.emplace_back(config_.transports.front());
+    backup.name = "backup";
+    backup.options.front().text = fault_file_ + ".backup";
+    config_.routes.front().use = {"primary", "backup"};
+  }
 
   void Start() {
     log_ = std::make_unique<Log>(config_.log);
@@ -120,6 +129,53 @@ TEST_F(WorkerTest, EachRecipientGoesItsOwnWay) {
     if (report.change == Change::kSent) sent.bits |= report.recipients.bits;
   }
   EXPECT_EQ(sent, RecipientSet{0b01001});
+}
+
+TEST_F(WorkerTest, AProviderFaultGoesToTheNextOfTheRouteAndComesBackAfterAProbe) {
+  AddBackup();
+  std::ofstream(fault_file_) << "x";
+  Start();
+  const auto sent_by = [&](const std::string& recipient) {
+    const auto turn = queue_.Await(queue_.Add(Event("\"" + recipient + "@x.org\"")));
+    EXPECT_EQ(turn.completed, 1);
+    EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+    return turn.reports.empty() ? "" : turn.reports.back().transport + " " + std::to_string(turn.reports.back().attempt);
+  };
+  // Another recipient each: the scripted transport would take no notice of a mail's second visit.
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(sent_by("fault-while-file+" + std::to_string(i)), "backup 1");
+  EXPECT_NE(metrics_.Serialize().find("postbus_transport_breaker_open{transport=\"primary\"} 1"), std::string::npos);
+  EXPECT_NE(metrics_.Serialize().find("postbus_email_failovers_total{transport=\"primary\"} 5"), std::string::npos);
+  std::filesystem::remove(fault_file_);
+  int i = 0;
+  while (sent_by("fault-while-file+again" + std::to_string(i)) == "backup 1") ASSERT_LT(++i, 100'000);
+  EXPECT_EQ(sent_by("accepted"), "primary 1");
+  EXPECT_NE(metrics_.Serialize().find("postbus_transport_breaker_open{transport=\"primary\"} 0"), std::string::npos);
+}
+
+TEST_F(WorkerTest, WhatIsSaidOfOneMailNeverFailsOver) {
+  AddBackup();
+  Start();
+  for (const std::string word : {"rejected", "transient", "in_doubt", "accepted"}) {
+    const auto turn = queue_.Await(queue_.Add(Event("\"" + word + "@x.org\"")));
+    ASSERT_EQ(turn.reports.size(), 1u) << word;
+    EXPECT_EQ(turn.reports[0].transport, "primary") << word;
+  }
+  EXPECT_NE(metrics_.Serialize().find("postbus_email_failovers_total{transport=\"primary\"} 0"), std::string::npos);
+}
+
+TEST_F(WorkerTest, OnlyTheRecipientsThatAreStillDueFailOver) {
+  AddBackup();
+  std::ofstream(fault_file_) << "x";
+  Start();
+  // The first recipient's outcome tells of the provider.
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["fault-while-file@x.org","accepted@x.org","rejected@x.org"])")));
+  EXPECT_EQ(turn.completed, 1);
+  std::map<std::string, uint64_t> sent;
+  for (const StatusRecord& report : turn.reports) {
+    if (report.change == Change::kSent) sent[std::string(report.transport)] |= report.recipients.bits;
+  }
+  EXPECT_EQ(sent, (std::map<std::string, uint64_t>{{"primary", 0b010}, {"backup", 0b001}}));
+  EXPECT_EQ(turn.dead_letters.size(), 1u);
 }
 
 TEST_F(WorkerTest, OnlyRecipientsStillDueAreSubmitted) {
