@@ -118,9 +118,9 @@ class KafkaShard final : public ShardQueue {
   size_t schedule_at_ = 0;
   std::deque<Turn> turns_;
   std::vector<Slot> free_;
-  std::map<RecordPlace, Slot> orphans_;  // turns under way whose partition is closed
+  std::map<RecordPlace, Slot> orphans_;           // turns under way whose partition is closed
   std::map<RecordPlace, int64_t> ended_orphans_;  // accepted-at: a topic made anew has other records at their places
-  std::deque<Slot> again_;               // fetched again, abandoned by the old turn
+  std::deque<Slot> again_;                        // fetched again, abandoned by the old turn
 };
 
 }  // namespace postbus::kafka
