@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,12 @@ class TestCase(unittest.TestCase):
 def duplicates(ids: list[str]) -> list[str]:
     seen = set()
     return [id for id in ids if id in seen or seen.add(id)]
+
+
+def free_port() -> int:
+    """Of loopback; somebody may take it before you do."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def new_id() -> str:
