@@ -85,7 +85,9 @@ Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_
     }
     if (status >= 400) return Outcome::RejectedMessage(text("the provider refused the mail"));
     if (status >= 300) return Outcome::ProviderFault(text("the provider redirects elsewhere; check base_url"));
-    if (status >= 200 && !provider_id.empty()) return Outcome::Accepted(std::string(provider_id), std::string(words));
+    if (status >= 200 && !provider_id.empty()) {
+      return Outcome::Accepted(std::string(provider_id), text("queued as " + std::string(provider_id)));
+    }
     return Outcome::InDoubt("the answer has no id of the mail: it may not be the provider's; check base_url");
   };
   return verdict().At(POSTBUS_PHASE_REQUEST, status);

@@ -32,8 +32,6 @@ class AcmeTransport : public HttpTransport {
             {.base_url = "https://api.acme.example", .max_batch = max_batch, .max_batch_bytes = max_batch_bytes}),
         token_(options.String("token")) {}
 
-  using HttpTransport::authority;
-
   std::optional<Outcome> Build(const postbus_mail& mail, HttpRequest& request) override {
     if (build) return build(mail, request);
     request.path = "/send/" + std::to_string(mail.token);

@@ -121,7 +121,7 @@ class HttpTransport : public Transport {
   void Quiesce(int64_t deadline_ms) final;
   uint32_t Outstanding() const final;
 
- protected:
+  // The author's part; public, so that the author's tests can call it.
   // Makes the request of one mail. An outcome ends the attempt instead: nothing is sent. What it throws becomes
   // PROVIDER_FAULT.
   virtual std::optional<Outcome> Build(const postbus_mail& mail, HttpRequest& request) = 0;
@@ -138,6 +138,8 @@ class HttpTransport : public Transport {
 
   // "api.acme.example" or "127.0.0.1:8443": the Host header, for those who sign it.
   const std::string& authority() const;
+
+ protected:
   const Host& host() const;
 
  private:
