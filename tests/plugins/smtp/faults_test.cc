@@ -29,13 +29,12 @@ SmtpPlugin::Given For(uint16_t port, SmtpPlugin::Given given) {
 }
 
 // Only what is to time out is impatient: the machine may be slow.
-const std::map<std::string, std::string> kTimeouts = {{"greeting", "greeting_timeout"},
-                                                      {"ehlo", "ehlo_timeout"},
-                                                      {"mail", "mail_timeout"},
-                                                      {"rcpt", "rcpt_timeout"},
-                                                      {"data", "data_initiation_timeout"},
-                                                      {"body", "data_block_timeout"},
-                                                      {"dot", "data_termination_timeout"}};
+const std::map<std::string, std::string> kTimeouts = {
+    {"greeting", "greeting_timeout"}, {"ehlo", "ehlo_timeout"},
+    {"starttls", "tls_timeout"},      {"handshake", "tls_timeout"},
+    {"auth", "auth_timeout"},         {"mail", "mail_timeout"},
+    {"rcpt", "rcpt_timeout"},         {"data", "data_initiation_timeout"},
+    {"body", "data_block_timeout"},   {"dot", "data_termination_timeout"}};
 
 FakeMail Mail(uint64_t number, size_t size = 0) {
   FakeMail mail(number);
@@ -46,12 +45,22 @@ FakeMail Mail(uint64_t number, size_t size = 0) {
 
 std::string IdOf(uint64_t number) { return "<event-" + std::to_string(number) + "@example.com>"; }
 
+enum class Mode { kPipelined, kLockStep, kTls };
+constexpr const char* kModes[] = {"pipelined", "lock-step", "tls"};
+
 // One mail, one fault: a line of the table.
-std::string RunCase(bool pipelining, const std::string& phase, const std::string& action) {
+std::string RunCase(Mode mode, TestCa& ca, const std::string& phase, const std::string& action) {
   ScriptedSmtpOptions options;
-  if (!pipelining) options.extensions = {"8BITMIME"};
+  if (mode == Mode::kLockStep) options.extensions = {"8BITMIME"};
+  if (mode == Mode::kTls) {
+    options.extensions = {"PIPELINING", "AUTH PLAIN"};
+    options.certificate = ca.Issue("DNS:localhost");
+  }
   if (phase == "greeting") options.greeting = action;
   if (phase == "ehlo") options.ehlo = action;
+  if (phase == "starttls") options.starttls = action;
+  if (phase == "handshake") options.handshake = action;
+  if (phase == "auth") options.auth = action;
   // Larger than any socket buffer, so that a fault in its middle comes before its end.
   FakeMail mail = Mail(1, phase == "body" ? size_t{12} << 20 : 0);
   const std::string local = phase + "-" + action;
@@ -62,7 +71,14 @@ std::string RunCase(bool pipelining, const std::string& phase, const std::string
   ScriptedSmtpServer server(options);
   FakeHost host;
   SmtpPlugin::Given given = {{"max_connections", int64_t{1}}};
-  if (action == "hang") given[kTimeouts.at(phase)] = int64_t{300};
+  if (mode == Mode::kTls) {
+    given.insert({{"tls", std::string("starttls")},
+                  {"host", std::string("localhost")},
+                  {"tls_ca_file", ca.file()},
+                  {"username", std::string("shop")},
+                  {"password", std::string("open sesame")}});
+  }
+  if (action == "hang") given[kTimeouts.at(phase)] = int64_t{100};
   SmtpPlugin plugin(host.abi(), For(server.port(), given));
   plugin.Submit(mail.view());
   EXPECT_TRUE(host.WaitForCompletions(1)) << local;
@@ -96,22 +112,80 @@ std::string RunCase(bool pipelining, const std::string& phase, const std::string
   int32_t reached = outcome.phase;
   if (phase == "greeting" && action == "rst" && reached == POSTBUS_PHASE_CONNECT) reached = POSTBUS_PHASE_GREETING;
   char line[160];
-  std::snprintf(line, sizeof line, "%-9s  %-8s  %-7s  %-18s  %-9s  %03d %d.%d.%d\n",
-                pipelining ? "pipelined" : "lock-step", phase.c_str(), action.c_str(), OutcomeName(outcome.outcome),
-                PhaseName(reached), outcome.code, outcome.enhanced[0], outcome.enhanced[1], outcome.enhanced[2]);
+  std::snprintf(line, sizeof line, "%-9s  %-8s  %-7s  %-18s  %-9s  %03d %d.%d.%d\n", kModes[static_cast<size_t>(mode)],
+                phase.c_str(), action.c_str(), OutcomeName(outcome.outcome), PhaseName(reached), outcome.code,
+                outcome.enhanced[0], outcome.enhanced[1], outcome.enhanced[2]);
   return line;
 }
 
 TEST(SmtpFaults, EndAsTheGoldenFileHasIt) {
+  TestCa ca;
   std::string table;
-  for (const bool pipelining : {true, false}) {
-    for (const char* phase : {"greeting", "ehlo", "mail", "rcpt", "data", "body", "dot"}) {
+  for (const Mode mode : {Mode::kPipelined, Mode::kLockStep, Mode::kTls}) {
+    for (const char* phase :
+         {"greeting", "ehlo", "starttls", "handshake", "auth", "mail", "rcpt", "data", "body", "dot"}) {
+      const bool only_tls = std::set<std::string>{"starttls", "handshake", "auth"}.contains(phase);
+      if (only_tls && mode != Mode::kTls) continue;
       for (const char* action : {"451", "550", "421", "rst", "fin", "hang", "garbage", "half"}) {
-        table += RunCase(pipelining, phase, action);
+        table += RunCase(mode, ca, phase, action);
       }
     }
   }
   ExpectGolden("faults.golden", table);
+}
+
+// What becomes of a mail on a connection that is cut, and how many copies there are when the mail was sent again until
+// it was taken.
+std::string SendThroughCut(bool pipelining, size_t cut_after_in, size_t cut_after_out) {
+  ScriptedSmtpOptions options;
+  if (!pipelining) options.extensions = {"8BITMIME"};
+  ScriptedSmtpServer whole(options);
+  options.cut_after_in = cut_after_in;
+  options.cut_after_out = cut_after_out;
+  ScriptedSmtpServer server(options);
+  FakeHost host;
+  FakeMail mail = Mail(1, 2000);
+  mail.recipients = {"ada@example.org", "bob@example.org"};
+  std::string end;
+  size_t completions = 0;
+  for (const ScriptedSmtpServer* target : {&server, &whole}) {
+    SmtpPlugin plugin(host.abi(), For(target->port(), {{"max_connections", int64_t{1}}}));
+    plugin.Submit(mail.view());
+    if (!host.WaitForCompletions(++completions, 60s)) return "never ended";
+    const sdk::Outcome outcome = host.completions().back().outcome;
+    if (target == &server) end = OutcomeName(outcome.outcome) + std::string(" ") + PhaseName(outcome.phase);
+    if (outcome.outcome == POSTBUS_ACCEPTED) break;
+  }
+  const size_t arrived = server.complete().size();
+  const size_t copies = arrived + whole.complete().size();
+  EXPECT_GE(copies, 1u) << "lost: cut after " << cut_after_in << " in, " << cut_after_out << " out";
+  EXPECT_TRUE(copies == 1 || (arrived == 1 && end == "IN_DOUBT FINAL_DOT")) << "doubled where it is not in doubt";
+  EXPECT_LE(copies, 2u);
+  return end + (copies == 2 ? " (two copies)" : "");
+}
+
+// After every byte of a session, either way; equal ends that follow each other are one line.
+TEST(SmtpFaults, EndAsTheGoldenFileHasItWhereverTheConnectionIsCut) {
+  std::string table;
+  for (const bool pipelining : {true, false}) {
+    for (const bool to_server : {true, false}) {
+      size_t n = 0;
+      size_t begin = 0;
+      for (std::string end, last; last != "ACCEPTED FINAL_DOT"; last = end, ++n) {
+        end = to_server ? SendThroughCut(pipelining, n, SIZE_MAX) : SendThroughCut(pipelining, SIZE_MAX, n);
+        if (n > 0 && end != last) {
+          char line[160];
+          std::snprintf(line, sizeof line, "%s, cut after %4zu to %4zu bytes %s: %s\n", kModes[pipelining ? 0 : 1],
+                        begin, n - 1, to_server ? "to the server" : "from it", last.c_str());
+          table += line;
+          begin = n;
+        }
+        ASSERT_LT(n, 3000u) << end;
+      }
+      EXPECT_GE(n, to_server ? 2048u : 150u);
+    }
+  }
+  ExpectGolden("cuts.golden", table);
 }
 
 // What a host does with outcomes, in short: sends again what may be sent again, until it is through.

@@ -104,7 +104,10 @@ struct ScriptedSmtpServer::Impl {
    private:
     ssize_t Send(std::string_view bytes) {
       if (ssl_ != nullptr) return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()));
-      return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t n = send(fd_, bytes.data(), std::min(bytes.size(), out_left_), MSG_NOSIGNAL);
+      out_left_ -= static_cast<size_t>(std::max<ssize_t>(n, 0));
+      if (out_left_ == 0) Cut();
+      return n;
     }
 
     ssize_t Receive(char* buffer, size_t size) {
@@ -112,9 +115,21 @@ struct ScriptedSmtpServer::Impl {
         const int n = SSL_read(ssl_.get(), buffer, static_cast<int>(size));
         return n > 0 ? n : errno == ECONNRESET ? -1 : 0;
       }
-      const ssize_t n = recv(fd_, buffer, size, 0);
+      if (in_left_ == 0) Cut();
+      const ssize_t n = recv(fd_, buffer, std::min(size, in_left_), 0);
       if (n > 0) server_.NoteClear({buffer, static_cast<size_t>(n)});
+      in_left_ -= static_cast<size_t>(std::max<ssize_t>(n, 0));
       return n;
+    }
+
+    // Takes what is still to come, so that the kernel does not make an RST of the FIN, which would overtake the
+    // replies.
+    [[noreturn]] void Cut() {
+      shutdown(fd_, SHUT_WR);
+      char rest[4096];
+      while (recv(fd_, rest, sizeof rest, 0) > 0) {
+      }
+      throw Closed{};
     }
 
     void StartTls() {
@@ -335,6 +350,8 @@ struct ScriptedSmtpServer::Impl {
 
     Impl& server_;
     const int fd_;
+    size_t in_left_ = server_.options.cut_after_in;
+    size_t out_left_ = server_.options.cut_after_out;
     std::unique_ptr<SSL, FreeSsl> ssl_;  // once the handshake has begun
     std::string in_;
     size_t at_ = 0;  // what is in front of it is read

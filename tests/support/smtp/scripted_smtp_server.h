@@ -41,8 +41,11 @@ struct ScriptedSmtpOptions {
   std::string handshake{};  // action in place of the TLS handshake, once the client has begun it
   std::string injected{};   // sent in the clear right behind the reply to STARTTLS
   std::vector<std::string> extensions = {"PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 104857600"};
-  Certificate certificate{};       // with one, EHLO in the clear is answered with STARTTLS, too
-  bool implicit_tls = false;       // TLS from the first byte
+  Certificate certificate{};  // with one, EHLO in the clear is answered with STARTTLS, too
+  bool implicit_tls = false;  // TLS from the first byte
+  // Bytes of a connection, in the clear, after which it is cut with FIN: what came before is answered.
+  size_t cut_after_in = SIZE_MAX;
+  size_t cut_after_out = SIZE_MAX;
   uint32_t close_after = 0;        // mails; then the next MAIL finds the connection closed
   uint32_t max_recipients = 1000;  // more of them get 452 4.5.3
   int body_pause_ms = 0;           // before the mail is read
