@@ -91,7 +91,7 @@ std::string Preview::RenderJson(std::string_view name, std::string data) {
   }
   const std::vector<std::string> names = renderer_->Templates();
   const bool known = std::find(names.begin(), names.end(), name) != names.end();
-  if (data.empty()) data = known ? SampleData(directory_, name) : "{}";
+  if (data.empty()) data = known ? SampleData(directory_, name).value_or("{}") : "{}";
   AddJsonMember("data", data, json);
   if (renderer_->Render(name, data, rendered_) != RenderOutcome::kOk) {
     AddJsonMember("error", rendered_.error, json);

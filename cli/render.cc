@@ -59,8 +59,8 @@ void RenderOnce(const RenderOptions& options, const Config& config, Log& log) {
     PrintError(Status::Invalid(sentence));
     std::exit(kExitUsage);
   }
-  const std::string data =
-      options.data.empty() ? SampleData(TemplateDirectory(config), name) : TextOrExit("--data", options.data);
+  const std::string data = options.data.empty() ? SampleData(TemplateDirectory(config), name).value_or("{}")
+                                                : TextOrExit("--data", options.data);
   RenderedMail mail;
   if ((*renderer)->Render(name, data, mail) != RenderOutcome::kOk) {
     PrintError(Status::Invalid(name + ": " + mail.error));

@@ -29,9 +29,9 @@ std::string TemplateDirectory(const Config& config) {
   return {};
 }
 
-std::string SampleData(const std::string& directory, std::string_view name) {
-  if (directory.empty()) return "{}";
-  return ReadFile((fs::path(directory) / name / "sample.json").string()).value_or("{}");
+std::optional<std::string> SampleData(const std::string& directory, std::string_view name) {
+  if (directory.empty()) return std::nullopt;
+  return ReadFile((fs::path(directory) / name / "sample.json").string());
 }
 
 uint64_t DirectoryStamp(const std::string& directory) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,8 +15,8 @@ namespace postbus {
 // The renderer's option `directory`, absolute; "" if it has none.
 std::string TemplateDirectory(const Config& config);
 
-// <directory>/<name>/sample.json, or "{}" where there is none. REQUIRES: `name` is a template's.
-std::string SampleData(const std::string& directory, std::string_view name);
+// <directory>/<name>/sample.json, where there is one. REQUIRES: `name` is a template's.
+std::optional<std::string> SampleData(const std::string& directory, std::string_view name);
 
 // Another number after any file below `directory` was changed, added or removed.
 uint64_t DirectoryStamp(const std::string& directory);

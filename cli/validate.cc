@@ -1,14 +1,27 @@
 // postbus validate: everything a start checks, without starting.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 
 #include "api/email_api.h"
 #include "cli/command.h"
+#include "cli/template_files.h"
+#include "event/clock.h"
 #include "host/log.h"
 #include "host/plugin_set.h"
+#include "queue/kafka/topics.h"
 
 namespace postbus {
 namespace {
+
+struct ValidateOptions {
+  ConfigOptions config;
+  bool connect = false;
+};
+
+constexpr int64_t kConnectWithinMs = 15'000;
 
 // Instances made for checking get no mail.
 class NoSink final : public TransportSink {
@@ -20,27 +33,117 @@ class NoSink final : public TransportSink {
   void Writable() override {}
 };
 
-void Validate(const ConfigOptions& options) {
-  const Config config = options.LoadOrExit();
+// Tells what is wrong as it comes up, and remembers how to exit.
+class Findings {
+ public:
+  void Add(const Status& status) {
+    if (status.ok()) return;
+    PrintError(status);
+    exit_code_ = std::max(exit_code_, ExitCodeOf(status));  // 78 before 69
+  }
+  static void Warn(const std::string& sentence) { PrintError(Status::Invalid("warning: " + sentence)); }
+
+  int exit_code() const { return exit_code_; }
+
+ private:
+  int exit_code_ = kExitOk;
+};
+
+// In Kafka a mail that is put off for a delay topic's step waits in that topic alone; else it hops through several.
+void CheckBackoff(const Config& config) {
+  if (config.queue.type != QueueConfig::Type::kKafka) return;
+  for (const int64_t wait_ms : config.retry.backoff_ms) {
+    const auto is_it = [wait_ms](const kafka::DelayStep& step) { return step.ms == wait_ms; };
+    if (std::any_of(kafka::kDelaySteps.begin(), kafka::kDelaySteps.end(), is_it)) continue;
+    std::string steps;
+    for (const kafka::DelayStep& step : kafka::kDelaySteps) steps += " " + std::string(step.name);
+    Findings::Warn(config.file + ": retry.backoff: " + std::to_string(wait_ms) +
+                   "ms is no step of the delay topics, so such a mail hops through several; they are" + steps);
+  }
+}
+
+// Each template should make a mail of its own sample.
+void CheckSamples(const Config& config, const Renderer& renderer) {
+  const std::string directory = TemplateDirectory(config);
+  RenderedMail mail;
+  for (const std::string& name : renderer.Templates()) {
+    const auto sample = SampleData(directory, name);
+    if (!sample || renderer.Render(name, *sample, mail) == RenderOutcome::kOk) continue;
+    Findings::Warn(directory + "/" + name + "/sample.json: " + mail.error);
+  }
+}
+
+std::unique_ptr<Transport> Load(const Config& config, const TransportConfig& transport, TransportSink& sink, Log& log,
+                                Findings& findings) {
+  Config one = config;
+  one.transports = {transport};
+  auto loaded = LoadTransports(
+      one, [&sink](size_t) -> TransportSink& { return sink; }, log.Named("transport"));
+  findings.Add(loaded.status());
+  return loaded.ok() ? std::move(loaded->front()) : nullptr;
+}
+
+Status ConnectQueue(const Config& config, Log& log) {
+  if (config.queue.type == QueueConfig::Type::kKafka) {
+    const auto report = kafka::CheckTopics(config.queue.kafka);
+    if (!report.ok()) return Status(report.status().kind(), "queue: " + std::string(report.status().message()));
+    for (const std::string& warning : report->warnings) Findings::Warn(warning);
+    if (report->AsItShouldBe()) return {};
+    return Status::NotFound("queue: the topics are not as they should be; `postbus topics check -c " + config.file +
+                            "` names the differences");
+  }
+  auto queue = OpenQueue(config.queue, Role::kProducer, log.Named("queue"));
+  if (!queue.ok()) return queue.TakeStatus();
+  (*queue)->Stop(BootTimeMs() + kConnectWithinMs);
+  return {};
+}
+
+void Connect(const Config& config, const std::vector<std::unique_ptr<Transport>>& transports, Log& log,
+             Findings& findings) {
+  const auto tell = [&findings](const std::string& what, const Status& status) {
+    findings.Add(status);
+    if (status.ok()) std::printf("%s: ok\n", what.c_str());
+  };
+  tell("queue", ConnectQueue(config, log));
+  for (const auto& transport : transports) {
+    const Status status = transport->Probe(BootTimeMs() + kConnectWithinMs);
+    tell("transport " + transport->name(),
+         status.ok() ? Status() : Status(status.kind(), "transport " + std::string(status.message())));
+  }
+}
+
+void Validate(const ValidateOptions& options) {
+  const Config config = options.config.LoadOrExit();
   Log log(config.log);
   NoSink sink;
-  if (Status status = CheckApiAddress(config); !status.ok()) Die(status);
-  auto renderer = LoadRenderer(config, log.Named("renderer"));
-  if (!renderer.ok()) Die(renderer.status());
-  auto transports = LoadTransports(
-      config, [&](size_t) -> TransportSink& { return sink; }, log.Named("transport"));
-  if (!transports.ok()) Die(transports.status());
-  std::printf("%s: valid; %zu templates, %zu transports\n", config.file.c_str(), (*renderer)->Templates().size(),
-              transports->size());
+  Findings findings;
+  findings.Add(CheckApiAddress(config));
+  CheckBackoff(config);
+  const auto renderer = LoadRenderer(config, log.Named("renderer"));
+  findings.Add(renderer.status());
+  if (renderer.ok()) CheckSamples(config, **renderer);
+  std::vector<std::unique_ptr<Transport>> transports;
+  for (const TransportConfig& transport : config.transports) {
+    if (auto loaded = Load(config, transport, sink, log, findings)) transports.push_back(std::move(loaded));
+  }
+  if (findings.exit_code() == kExitOk) {
+    std::printf("%s: valid; %zu templates, %zu transports\n", config.file.c_str(), (*renderer)->Templates().size(),
+                transports.size());
+    if (options.connect) Connect(config, transports, log, findings);
+  }
+  transports.clear();  // before the log: std::exit runs no destructors of ours
+  if (findings.exit_code() != kExitOk) std::exit(findings.exit_code());
 }
 
 }  // namespace
 
 void AddValidateCommand(CLI::App& program) {
-  auto options = std::make_shared<ConfigOptions>();
-  CLI::App* command = program.add_subcommand(
-      "validate", "Checks the configuration, loads its plugins and templates; connects to nothing");
-  options->AddTo(*command);
+  auto options = std::make_shared<ValidateOptions>();
+  CLI::App* command =
+      program.add_subcommand("validate", "Checks the configuration, loads its plugins and templates; sends nothing");
+  options->config.AddTo(*command);
+  command->add_flag("--connect", options->connect,
+                    "Also asks the queue and each transport's server; exit 69 if one fails");
   AddExample(*command, "postbus validate -c config/single-node.yaml");
   command->callback([options] { Validate(*options); });
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -262,8 +263,10 @@ class Section {
       loader_.Fail(loader_.MarkOf(key, path_), path_, "a key must be a single word");
       return false;
     }
-    if (seen_.insert(key.Scalar()).second) return true;
-    loader_.Fail(loader_.MarkOf(key, PathOf(key.Scalar())), PathOf(key.Scalar()), "duplicate key");
+    const SourceMark mark = loader_.MarkOf(key, PathOf(key.Scalar()));
+    const auto [first, is_new] = seen_.emplace(key.Scalar(), mark);
+    if (is_new) return true;
+    loader_.Fail(mark, PathOf(key.Scalar()), "duplicate key; it stands at " + first->second.ToString() + ", too");
     return false;
   }
 
@@ -271,7 +274,7 @@ class Section {
   YAML::Node node_;
   const std::string path_;
   std::vector<std::string_view> known_;
-  std::set<std::string> seen_;
+  std::map<std::string, SourceMark> seen_;
   bool free_names_ = false;
 };
 
@@ -300,8 +303,15 @@ void ReadPlugin(Section& section, PluginConfig& plugin) {
   Loader& loader = section.loader();
   plugin.mark = section.mark();
   plugin.base_dir = loader.base_dir();
-  section.ReadString("plugin", plugin.plugin);
-  if (plugin.plugin.empty()) {
+  // Without quotes the name of the transport `null` is YAML's word for nothing.
+  const bool is_null = section.Get("plugin").IsNull();
+  if (is_null) {
+    loader.Fail(section.MarkOfKey("plugin"), section.PathOf("plugin"),
+                "has no value; of the plugin null write \"null\"");
+  } else {
+    section.ReadString("plugin", plugin.plugin);
+  }
+  if (plugin.plugin.empty() && !is_null) {
     loader.Fail(section.mark(), section.path(), "has no plugin; name one: `plugin: smtp`");
   }
   Section options = section.Sub("options");
