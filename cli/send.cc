@@ -4,9 +4,12 @@
 #include <future>
 
 #include "api/acceptor.h"
+#include "api/template_check.h"
 #include "cli/command.h"
+#include "cli/rehearsal.h"
 #include "event/clock.h"
 #include "host/log.h"
+#include "host/plugin_set.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -14,64 +17,112 @@ namespace {
 
 struct SendOptions {
   ConfigOptions config;
+  std::string message;  // instead of the fields that follow
   std::vector<std::string> to;
+  std::vector<std::string> cc;
+  std::vector<std::string> bcc;
   std::string from;
   std::string subject;
   std::string template_name;
-  std::string data = "{}";
-  std::string priority = "normal";
+  std::string data;
+  std::string html;
+  std::string text;
+  std::string priority;
   std::string id;
+  bool dry_run = false;
 };
 
 constexpr int64_t kPublishWithinMs = 30'000;
 
 std::string MessageJson(const SendOptions& options) {
-  std::string json = "{\"to\":[";
-  for (const std::string& address : options.to) {
-    if (json.back() != '[') json += ',';
-    AppendJsonString(address, json);
-  }
-  json += ']';
-  const auto add = [&json](std::string_view name, const std::string& value) {
-    if (value.empty()) return;
-    (json += ",\"").append(name) += "\":";
-    AppendJsonString(value, json);
+  if (!options.message.empty()) return TextOrExit("--message", options.message);
+  std::string json = "{";
+  const auto add_list = [&json](std::string_view name, const std::vector<std::string>& addresses) {
+    if (addresses.empty()) return;
+    if (json.back() != '{') json += ',';
+    AppendJsonString(name, json);
+    json += ":[";
+    for (const std::string& address : addresses) {
+      if (json.back() != '[') json += ',';
+      AppendJsonString(address, json);
+    }
+    json += ']';
   };
+  const auto add = [&json](std::string_view name, const std::string& value) {
+    if (!value.empty()) AddJsonMember(name, value, json);
+  };
+  add_list("to", options.to);
+  add_list("cc", options.cc);
+  add_list("bcc", options.bcc);
   add("from", options.from);
   add("subject", options.subject);
   add("template", options.template_name);
+  add("html", TextOrExit("--html", options.html));
+  add("text", TextOrExit("--text", options.text));
   add("priority", options.priority);
   add("id", options.id);
-  return json + ",\"data\":" + TextOrExit("--data", options.data) + "}";
+  if (!options.data.empty()) {
+    if (json.back() != '{') json += ',';
+    json += "\"data\":" + TextOrExit("--data", options.data);
+  }
+  return json + "}";
 }
 
-void Send(const SendOptions& options) {
-  const Config config = options.config.LoadOrExit();
-  Acceptor acceptor(config.limits, config.defaults_from);
-  const int64_t now = UnixTimeMs();
-  if (!acceptor.Accept(MessageJson(options), now)) {
-    for (const Violation& violation : acceptor.violations()) {
-      PrintError(Status::Invalid("the mail is refused: " + violation.pointer + ": " + violation.detail));
-    }
-    std::exit(kExitUsage);
+[[noreturn]] void RefuseMail(const std::vector<Violation>& violations) {
+  for (const Violation& violation : violations) {
+    const std::string where = violation.pointer.empty() ? "" : violation.pointer + ": ";
+    PrintError(Status::Invalid("the mail is refused: " + where + violation.detail));
   }
-  Log log(config.log);
+  std::exit(kExitUsage);
+}
+
+// As the HTTP API does: the mail's rules, then its template.
+void AcceptOrExit(const std::string& json, int64_t now, const Config& config, Log& log, Acceptor& acceptor) {
+  if (!acceptor.Accept(json, now)) RefuseMail(acceptor.violations());
+  auto renderer = LoadRenderer(config, log.Named("renderer"));
+  if (!renderer.ok()) Die(renderer.status());
+  std::vector<Violation> violations;
+  if (!TemplateCheck(**renderer).Check(json, acceptor.event(), violations)) RefuseMail(violations);
+}
+
+void Publish(const NewEvent& event, const Config& config, Log& log) {
   auto queue = OpenQueue(config.queue, Role::kProducer, log.Named("queue"));
   if (!queue.ok()) Die(queue.status());
   std::promise<Status> promise;
   auto published = promise.get_future();
-  Status status = (*queue)->Publish(
-      {.id = acceptor.id(),
-       .priority = acceptor.event().priority,
-       .accepted_at_unix_ms = now,
-       .value = acceptor.value(),
-       .traceparent = {}},
-      [&promise](const Status& result) {
-        promise.set_value(result.ok() ? Status() : Status(result.kind(), std::string(result.message())));
-      });
+  Status status = (*queue)->Publish(event, [&promise](const Status& result) {
+    promise.set_value(result.ok() ? Status() : Status(result.kind(), std::string(result.message())));
+  });
   if (status.ok()) status = published.get();
   (*queue)->Stop(BootTimeMs() + kPublishWithinMs);
   if (!status.ok()) Die(status);
+}
+
+void PrintRehearsal(const NewEvent& event, const Config& config) {
+  const auto rehearsed = Rehearse(config, event);
+  if (!rehearsed.ok()) Die(rehearsed.status());
+  for (const std::string& mail : rehearsed->mails) std::fwrite(mail.data(), 1, mail.size(), stdout);
+  if (rehearsed->refusal.ok()) return;
+  PrintError(Status::Invalid("it would be refused: " + std::string(rehearsed->refusal.message())));
+  std::fflush(stdout);
+  std::exit(kExitUsage);
+}
+
+void Send(const SendOptions& options) {
+  const Config config = options.config.LoadOrExit();
+  const std::string json = MessageJson(options);
+  const int64_t now = UnixTimeMs();
+  Log log(config.log);
+  Acceptor acceptor(config.limits, config.defaults_from);
+  AcceptOrExit(json, now, config, log, acceptor);
+  const NewEvent event = {.id = acceptor.id(),
+                          .priority = acceptor.event().priority,
+                          .accepted_at_unix_ms = now,
+                          .value = acceptor.value(),
+                          .traceparent = {},
+                          .recipients = RecipientSet::All(acceptor.event().recipient_count())};
+  if (options.dry_run) return PrintRehearsal(event, config);
+  Publish(event, config, log);
   std::printf("%s\n", acceptor.id().c_str());
 }
 
@@ -81,17 +132,29 @@ void AddSendCommand(CLI::App& program) {
   auto options = std::make_shared<SendOptions>();
   CLI::App* command = program.add_subcommand("send", "Puts one mail into the queue; prints its id once it is durable");
   options->config.AddTo(*command);
-  command->add_option("--to", options->to, "Recipient; several make one mail visible to all")->required();
-  command->add_option("--from", options->from, "Sender; default: defaults.from");
-  command->add_option("--subject", options->subject, "Subject; default: the template's");
-  command->add_option("--template", options->template_name, "Template")->required();
-  command->add_option("--data", options->data, "Data for the template: a JSON object, @FILE, or - for standard input")
-      ->capture_default_str();
-  command->add_option("--priority", options->priority, "high, normal or low")->capture_default_str();
-  command->add_option("--id", options->id, "Email id; default: a new one");
+  CLI::Option* message =
+      command->add_option("--message", options->message,
+                          "The mail as JSON, as POST /v1/emails takes it: text, @FILE, or - for standard input");
+  const auto add = [&](const char* name, auto& value, const char* description) {
+    return command->add_option(name, value, description)->excludes(message);
+  };
+  add("--to", options->to, "Recipient; several make one mail visible to all");
+  add("--cc", options->cc, "Recipient of a copy");
+  add("--bcc", options->bcc, "Recipient of a copy whom no other sees");
+  add("--from", options->from, "Sender; default: defaults.from");
+  add("--subject", options->subject, "Subject; default: the template's");
+  add("--template", options->template_name, "Template");
+  add("--data", options->data, "Data for the template: a JSON object, @FILE, or - for standard input");
+  add("--html", options->html, "Instead of a template; @FILE, or - for standard input");
+  add("--text", options->text, "Instead of a template, or beside --html");
+  add("--priority", options->priority, "high, normal or low; default: normal");
+  add("--id", options->id, "Email id; default: a new one");
+  command->add_flag("--dry-run", options->dry_run, "Prints the mail as it would be sent and sends nothing");
   AddExample(*command,
              "postbus send -c config/single-node.yaml --to ada@example.com --template welcome --data "
-             "'{\"Name\": \"Ada\", \"Link\": \"https://example.com\"}'");
+             "'{\"Name\": \"Ada\", \"Link\": \"https://example.com\"}'\n"
+             "postbus send -c config/single-node.yaml --to ada@example.com --subject Hello --text 'Good morning' "
+             "--dry-run");
   command->callback([options] { Send(*options); });
 }
 
