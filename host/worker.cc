@@ -110,7 +110,10 @@ bool Worker::Drain(int64_t deadline_boot_ms) {
   const int64_t mails_until = std::max(now, deadline_boot_ms - std::min(kQueueStopMs, (deadline_boot_ms - now) / 2));
   for (auto& transport : impl_->transports) transport->Quiesce(mails_until);
   const auto all_idle = [&] {
-    return std::all_of(impl_->shards.begin(), impl_->shards.end(), [](const auto& shard) { return shard->idle(); });
+    // A transport that has completed its last mail may need a moment more until it says so.
+    return std::all_of(impl_->shards.begin(), impl_->shards.end(), [](const auto& shard) { return shard->idle(); }) &&
+           std::all_of(impl_->transports.begin(), impl_->transports.end(),
+                       [](const auto& transport) { return transport->outstanding() == 0; });
   };
   // A transport completes what is left at its deadline; a moment more for those completions to be settled.
   constexpr int64_t kSettleMs = 500;
