@@ -2,9 +2,10 @@
 
 import email
 import email.policy
-import email.utils
+import http.server
 import re
 import sys
+import threading
 
 import e2e
 from postbus_process import post, wait_until
@@ -251,6 +252,49 @@ class OneBadRecipient(Providers):
         self.assertEqual(postbus.stop(), 0)
         self.assertEqual([sorted(mail.recipients) for mail in providers.mails()], [[to[0], to[2]]])
         self.assertTrue(re.search(f"dead.lettered.*{id}", postbus.output()), postbus.tail())
+
+
+class Documented(e2e.TestCase):
+    """docs/write-a-transport.md: its plugin, loaded as it says."""
+
+    TRANSPORTS = """\
+transports:
+  primary: { plugin: acme-http, options: { token: "${file:/run/secrets/acme}", base_url: "http://127.0.0.1:8025" } }
+"""
+
+    def test_the_plugin_sends(self):
+        got = []
+
+        class Acme(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                got.append((self.path, self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(202)
+                self.send_header("X-Acme-Id", "acme-1")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Acme)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        secret = self.directory / "acme"
+        secret.write_text(f"{e2e.SECRET}\n")
+        transports = self.TRANSPORTS.replace("/run/secrets/acme", str(secret)).replace("8025", str(server.server_port))
+        config = self.write_config(self.queue_sqlite(), plugins=f"{{ directories: [{e2e.BUILD}/tests/plugins] }}")
+        lines = [line for line in config.read_text().splitlines() if not line.startswith("transports:")]
+        config.write_text("\n".join(lines) + "\n" + transports)
+        postbus = self.postbus(config)
+        postbus.start()
+        id = post(postbus.api, {"to": f"ada@{e2e.DOMAIN}", "template": "notice"}).json["id"]
+        postbus.wait_for_log(f"sent.*{id}.*queued as acme-1", e2e.PATIENCE_SECONDS)
+        self.assertEqual(postbus.stop(), 0)
+        ((path, headers, body),) = got
+        self.assertEqual(path, "/v1/messages")
+        self.assertEqual(headers["Authorization"], f"Bearer {e2e.SECRET}")
+        self.assertEqual(headers["X-Acme-To"], f"ada@{e2e.DOMAIN}")
+        self.assertIn(id.encode(), body)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,12 @@ TEST(DocsTest, ExampleInPluginHpp) {
   EXPECT_EQ(example, Read("tests/sdk/plugins/acme.cc"));
 }
 
-// In docs/abi.md each block stands after a line `<!-- path -->` or `<!-- part of path -->`.
-TEST(DocsTest, BlocksInAbiMd) {
-  std::istringstream document(Read("docs/abi.md"));
+// In these documents each block stands after a line `<!-- path -->` or `<!-- part of path -->`.
+class BlocksTest : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, BlocksTest, testing::Values("docs/abi.md", "docs/write-a-transport.md"));
+
+TEST_P(BlocksTest, AreCopiesOfFiles) {
+  std::istringstream document(Read(GetParam()));
   std::string before;
   int blocks = 0;
   for (std::string line; std::getline(document, line);) {
