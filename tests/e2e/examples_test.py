@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,16 @@ class Go(e2e.OnKafka, Example):
             answer = client.post({"email": TO}, "/api/password-reset")
         self.assertEqual((answer.status, answer.json), (202, {"sent": True}), answer.body)
         self.assertEqual([entry["rcpt_tos"] for entry in mailbox.entries()], [[TO], [TO]])
+
+
+class Documentation(unittest.TestCase):
+    def test_the_code_shown_is_that_of_the_examples(self):
+        page = (e2e.ROOT / "docs" / "migrate-from-direct-smtp.md").read_text()
+        blocks = re.findall(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.assertEqual(len(blocks), page.count("```") / 2, "a block that names no file")
+        self.assertGreaterEqual(len(blocks), 3)
+        for file, code in blocks:
+            self.assertIn(code, (e2e.ROOT / file).read_text(), file)
 
 
 if __name__ == "__main__":
