@@ -56,5 +56,6 @@ void AddSendCommand(CLI::App& program);
 void AddTopicsCommand(CLI::App& program);
 void AddPluginsCommand(CLI::App& program);
 void AddRenderCommand(CLI::App& program);
+void AddExplainCommand(CLI::App& program);
 
 }  // namespace postbus

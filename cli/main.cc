@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
   postbus::AddTopicsCommand(program);
   postbus::AddPluginsCommand(program);
   postbus::AddRenderCommand(program);
+  postbus::AddExplainCommand(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
