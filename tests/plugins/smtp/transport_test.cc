@@ -433,8 +433,14 @@ void ShrinkSendBuffers(uint16_t port) {
 }
 
 // A host whose clock jumps 2 s with each permission, so that each has lapsed when a write goes on after a wait.
-TEST(SmtpTransport, AsksAgainWhereAPermissionLapsed) {
-  ScriptedSmtpServer server({.body_pause_ms = 100, .receive_buffer = 4096});
+class SmtpPermission : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(InTheClearAndByTls, SmtpPermission, ::testing::Bool());
+
+TEST_P(SmtpPermission, IsAskedForAgainWhereItLapsed) {
+  const bool tls = GetParam();
+  TestCa ca;
+  ScriptedSmtpServer server(
+      {.certificate = tls ? ca.Issue("IP:127.0.0.1") : Certificate(), .body_pause_ms = 100, .receive_buffer = 4096});
   struct LapsingHost {
     FakeHost inner;
     std::atomic<int> asked = 0;
@@ -456,7 +462,9 @@ TEST(SmtpTransport, AsksAgainWhereAPermissionLapsed) {
   FakeMail first = Mail(1);
   FakeMail second = Mail(2);
   while (second.raw.size() < 60'000) second.raw += ".a line of a long mail\r\n";
-  SmtpPlugin plugin(&host.abi, For(server.port(), {{"max_connections", 1}}));
+  SmtpPlugin::Given given = {{"max_connections", 1}};
+  if (tls) given.insert({{"tls", std::string("starttls")}, {"tls_ca_file", ca.file()}});
+  SmtpPlugin plugin(&host.abi, For(server.port(), given));
   plugin.Submit(first.view());
   ASSERT_TRUE(host.inner.WaitForCompletions(1));
   EXPECT_EQ(host.asked, 1);
