@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <condition_variable>
@@ -27,6 +28,10 @@ using asio::ip::tcp;
 
 std::string ToString(beast::string_view text) { return {text.data(), text.size()}; }
 
+// Of those that come when there are too many, as many are told so; the others are only closed.
+constexpr size_t kRefusals = 256;
+constexpr auto kNoDescriptors = std::chrono::milliseconds(50);  // until one may be free again
+
 class Session;
 
 // What the sessions of one server share. Everything but the reply hand-over happens on the server's one thread.
@@ -42,16 +47,21 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   // dropped on, sessions live and die on the server's thread.
   std::unordered_map<uint64_t, std::shared_ptr<Session>> unanswered;
   uint64_t next_request = 0;
+  size_t body_bytes = 0;  // of all sessions
   bool stopping = false;
   asio::io_context io{1};  // last: its destructor drops handlers, which drop sessions
 };
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(tcp::socket socket, ServerState& server) : stream_(std::move(socket)), server_(server) {
+  Session(tcp::socket socket, ServerState& server)
+      : stream_(std::move(socket)), timer_(stream_.get_executor()), server_(server) {
     server_.sessions.insert(this);
   }
-  ~Session() { server_.sessions.erase(this); }
+  ~Session() {
+    CountBody(0);
+    server_.sessions.erase(this);
+  }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -69,20 +79,41 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   void Close() {
+    timer_.cancel();
     beast::error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
     stream_.close();
   }
 
  private:
-  // Beast's timer counts from when it is set: first for a request to begin, then for its header, then for its body.
+  // First for a request to begin, then for its header, then for its body. Not Beast's timer: that closes the socket,
+  // and nobody could be told why.
+  void LimitReading(int seconds) {
+    timer_.expires_after(std::chrono::seconds(seconds));
+    timer_.async_wait([self = shared_from_this()](beast::error_code error) {
+      // The time may have been moved on when this was on its way already.
+      if (error || self->timer_.expiry() > std::chrono::steady_clock::now()) return;
+      self->timed_out_ = true;
+      self->stream_.socket().cancel(error);
+    });
+  }
+  void EndLimit() { timer_.expires_at(std::chrono::steady_clock::time_point::max()); }
+
+  // False: the server holds as much as it may.
+  bool CountBody(size_t bytes) {
+    server_.body_bytes = server_.body_bytes - body_bytes_ + bytes;
+    body_bytes_ = bytes;
+    return server_.body_bytes <= server_.limits.all_bodies_bytes;
+  }
+
   void ReadHeader() {
     parser_.emplace();
     parser_->header_limit(static_cast<uint32_t>(server_.limits.header_bytes));
     parser_->body_limit(server_.limits.body_bytes);
+    stream_.expires_never();
     busy_ = false;
     if (buffer_.size() > 0) return ReadHeaderNow();
-    stream_.expires_after(std::chrono::seconds(server_.limits.idle_seconds));
+    LimitReading(server_.limits.idle_seconds);
     stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](beast::error_code error, size_t size) {
       if (error) return self->Close();
       self->buffer_.commit(size);
@@ -92,14 +123,14 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void ReadHeaderNow() {
     busy_ = true;
-    stream_.expires_after(std::chrono::seconds(server_.limits.header_seconds));
+    LimitReading(server_.limits.header_seconds);
     http::async_read_header(stream_, buffer_, *parser_,
                             [self = shared_from_this()](beast::error_code error, size_t) { self->OnHeader(error); });
   }
 
   void OnHeader(beast::error_code error) {
     if (error) return OnReadError(error);
-    stream_.expires_after(std::chrono::seconds(server_.limits.body_seconds));
+    LimitReading(server_.limits.body_seconds);
     if (EqualsIgnoringCase(ToString(parser_->get()[http::field::expect]), "100-continue")) {
       continue_ = {http::status::continue_, parser_->get().version()};
       http::async_write(stream_, continue_, [self = shared_from_this()](beast::error_code failed, size_t) {
@@ -112,16 +143,22 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   void ReadBody() {
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](beast::error_code error, size_t) { self->OnRequest(error); });
+    if (!CountBody(parser_->get().body().size())) return Refuse(503, "too many bytes are being sent to this server");
+    if (parser_->is_done()) return OnRequest();
+    http::async_read_some(stream_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, size_t) {
+      if (error) return self->OnReadError(error);
+      self->ReadBody();
+    });
   }
 
   void OnReadError(beast::error_code error) {
     if (error == http::error::end_of_stream || error == asio::error::connection_reset ||
-        error == http::error::partial_message || error == asio::error::operation_aborted) {
+        error == http::error::partial_message) {
       return Close();
     }
-    if (error == beast::error::timeout) return Close();  // a slow sender gets no more of our time
+    if (error == asio::error::operation_aborted) {
+      return timed_out_ ? Refuse(408, "the request did not arrive in time") : Close();
+    }
     if (error == http::error::body_limit) return Refuse(413, "the body is larger than this server takes");
     if (error == http::error::header_limit) return Refuse(431, "the header is larger than this server takes");
     Refuse(400, "this is not HTTP/1.1: " + error.message());
@@ -130,12 +167,13 @@ class Session : public std::enable_shared_from_this<Session> {
   void Refuse(int status, const std::string& detail) {
     busy_ = true;
     keep_alive_ = false;
+    EndLimit();
+    CountBody(0);
     Write(server_.error_page(status, detail));
   }
 
-  void OnRequest(beast::error_code error) {
-    if (error) return OnReadError(error);
-    stream_.expires_never();  // the answer takes the time it takes
+  void OnRequest() {
+    EndLimit();  // the answer takes the time it takes
     auto message = parser_->release();
     keep_alive_ = message.keep_alive() && !server_.stopping;
     HttpRequest request;
@@ -165,6 +203,7 @@ class Session : public std::enable_shared_from_this<Session> {
         session->Write(std::move(answer));
       });
     });
+    CountBody(0);  // whoever keeps more than the request's time keeps it by itself
   }
 
   void Write(HttpResponse answer) {
@@ -202,12 +241,15 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   beast::tcp_stream stream_;
+  asio::steady_timer timer_;  // of what is being read; for writing Beast's is used
   ServerState& server_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   http::response<http::empty_body> continue_;
   http::response<http::string_body> response_;
   unsigned version_ = 11;
+  size_t body_bytes_ = 0;  // as counted in server_
+  bool timed_out_ = false;
   bool keep_alive_ = true;
   bool busy_ = false;  // between the first byte of a request and the last of its answer
 };
@@ -228,17 +270,23 @@ std::string_view HttpRequest::header(std::string_view name) const {
 struct HttpServer::Impl {
   std::shared_ptr<ServerState> state;
   std::optional<tcp::acceptor> acceptor;
+  std::optional<asio::steady_timer> pause;
   uint16_t port = 0;
   std::thread thread;
 
   void Accept() {
     acceptor->async_accept([this](beast::error_code error, tcp::socket socket) {
       if (state->stopping || error == asio::error::operation_aborted) return;
-      if (!error) {
-        const bool too_many = state->sessions.size() >= state->limits.connections;
-        std::make_shared<Session>(std::move(socket), *state)->Start(too_many);
-      } else if (error == asio::error::no_descriptors) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));  // else a busy loop until one is free
+      if (error == asio::error::no_descriptors) {  // else a busy loop until one is free
+        pause->expires_after(kNoDescriptors);
+        pause->async_wait([this](beast::error_code) {
+          if (!state->stopping) Accept();
+        });
+        return;
+      }
+      const size_t sessions = state->sessions.size();
+      if (!error && sessions < state->limits.connections + kRefusals) {
+        std::make_shared<Session>(std::move(socket), *state)->Start(sessions >= state->limits.connections);
       }
       Accept();
     });
@@ -262,6 +310,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& address
   const auto ip = asio::ip::make_address(address == "localhost" ? "127.0.0.1" : address, error);
   if (error) return Status::Invalid("cannot listen on " + where + ": \"" + address + "\" is no IP address");
   const tcp::endpoint endpoint(ip, port);
+  impl.pause.emplace(impl.state->io);
   impl.acceptor.emplace(impl.state->io);
   impl.acceptor->open(endpoint.protocol(), error);
   if (!error) impl.acceptor->set_option(asio::socket_base::reuse_address(true), error);
@@ -280,6 +329,7 @@ void HttpServer::Stop(int64_t deadline_boot_ms) {
   asio::post(state.io, [this, &state] {
     state.stopping = true;
     impl_->acceptor->close();
+    impl_->pause->cancel();
     const std::set<Session*> sessions = state.sessions;
     for (Session* session : sessions) session->CloseWhenIdle();
   });

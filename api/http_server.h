@@ -1,5 +1,5 @@
-// api/http_server.h - a small HTTP/1.1 server for the API and the admin port: bounded in header and body size, time and
-// connections; answers may come later and from any thread. Boost.Beast stays in http_server.cc.
+// api/http_server.h - a small HTTP/1.1 server for the API and the admin port: bounded in header and body size, time,
+// memory and connections; answers may come later and from any thread. Boost.Beast stays in http_server.cc.
 #pragma once
 
 #include <cstdint>
@@ -38,15 +38,16 @@ struct HttpResponse {
 // Answers a request: call it exactly once, from any thread.
 using HttpReply = std::function<void(HttpResponse)>;
 using HttpHandler = std::function<void(HttpRequest&&, HttpReply)>;
-// What the server answers by itself: 400 (no HTTP), 408, 413, 431, 503 (too many connections).
+// What the server answers by itself: 400 (no HTTP), 408, 413, 431, 503 (too many connections or bytes).
 using HttpErrorPage = std::function<HttpResponse(int status, std::string_view detail)>;
 
 struct HttpLimits {
   size_t header_bytes = 16 * 1024;
   size_t body_bytes = 1024 * 1024;
-  int header_seconds = 10;  // to read a request's header
-  int body_seconds = 30;    // to read its body
-  int idle_seconds = 75;    // between two requests of a connection
+  size_t all_bodies_bytes = 256 * 1024 * 1024;  // of all requests that are being read
+  int header_seconds = 10;                      // to read a request's header
+  int body_seconds = 30;                        // to read its body; to write an answer
+  int idle_seconds = 75;                        // between two requests of a connection
   size_t connections = 2048;
 };
 

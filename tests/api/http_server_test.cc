@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <thread>
 #include <vector>
@@ -103,8 +104,56 @@ TEST(HttpServer, AHalfRequestEndsWithItsTime) {
   HttpClient slow_body(server->port());
   slow_header.Send("GET / HT");
   slow_body.Send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab");
+  EXPECT_EQ(StatusOf(slow_header.Receive()), 408);
+  EXPECT_EQ(StatusOf(slow_body.Receive()), 408);
   EXPECT_TRUE(slow_header.Closed());
   EXPECT_TRUE(slow_body.Closed());
+}
+
+TEST(HttpServer, ASenderOfSingleBytesGetsNoMoreTime) {
+  HttpLimits limits;
+  limits.body_seconds = 1;
+  const auto server = StartEcho(limits);
+  HttpClient client(server->port());
+  client.Send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    while (!done) {
+      client.Send("x");
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  EXPECT_EQ(StatusOf(client.Receive()), 408);
+  done = true;
+  sender.join();
+}
+
+TEST(HttpServer, AnIdleConnectionIsClosedWithoutAWord) {
+  HttpLimits limits;
+  limits.idle_seconds = 1;
+  const auto server = StartEcho(limits);
+  HttpClient client(server->port());
+  EXPECT_EQ(StatusOf(client.Get("/")), 200);
+  EXPECT_EQ(client.Receive(), "");
+  EXPECT_TRUE(client.Closed());
+}
+
+TEST(HttpServer, HoldsOnlySoManyBytesOfAllBodies) {
+  HttpLimits limits;
+  limits.all_bodies_bytes = 10'000;
+  const auto server = StartEcho(limits);
+  HttpClient first(server->port());
+  first.Send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6000\r\n\r\n" + std::string(5'999, 'x'));
+  const auto post = [&] {
+    HttpClient client(server->port());
+    return StatusOf(client.Post("/", std::string(6'000, 'x')));
+  };
+  EXPECT_EQ(StatusOf(HttpClient(server->port()).Get("/")), 200);  // by now it has read what the first one sent
+  EXPECT_EQ(post(), 503);
+  first.Send("x");
+  EXPECT_EQ(StatusOf(first.Receive()), 200);
+  EXPECT_EQ(post(), 200) << "what was held is free again";
+  EXPECT_EQ(post(), 200);
 }
 
 TEST(HttpServer, RefusesConnectionsBeyondItsLimit) {
