@@ -1,8 +1,11 @@
 #include "api/email_api.h"
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <utility>
 
+#include "api/email_status.h"
 #include "api/idempotency.h"
 #include "api/json_array.h"
 #include "api/problem.h"
@@ -77,6 +80,22 @@ HttpResponse Refused(const Status& status, const Posted& posted) {
   }
 }
 
+// "%3A" is a colon; what is no such escape stays as it is.
+std::string PercentDecoded(std::string_view text) {
+  std::string decoded;
+  for (size_t at = 0; at < text.size(); ++at) {
+    unsigned value = 0;
+    const char* const digits = text.data() + at + 1;
+    if (text[at] == '%' && at + 2 < text.size() && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(value);
+      at += 2;
+    } else {
+      decoded += text[at];
+    }
+  }
+  return decoded;
+}
+
 HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
   HttpResponse response = Problem(405, "method_not_allowed", path + " takes " + std::string(allowed));
   response.headers.emplace_back("Allow", allowed);
@@ -85,9 +104,11 @@ HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
 
 }  // namespace
 
-EmailApi::EmailApi(const Config& config, Queue& queue, const Renderer& renderer, Metrics& metrics)
+EmailApi::EmailApi(const Config& config, Queue& queue, StatusHistory& history, const Renderer& renderer,
+                   Metrics& metrics)
     : config_(config),
       queue_(queue),
+      history_(history),
       metrics_(metrics),
       acceptor_(config.limits, config.defaults_from),
       template_check_(renderer) {}
@@ -105,19 +126,27 @@ void EmailApi::Handle(HttpRequest&& request, HttpReply reply) {
     void (EmailApi::*handle)(const HttpRequest&, const HttpReply&);
   };
   static constexpr Route kRoutes[] = {{"/v1/emails", "POST", &EmailApi::PostEmail},
-                                      {"/v1/emails/batch", "POST", &EmailApi::PostBatch}};
-  const Route* route = nullptr;
-  for (const Route& candidate : kRoutes) {
-    if (request.path == candidate.path) route = &candidate;
-  }
-  const std::string_view label = route != nullptr ? route->path : "other";
+                                      {"/v1/emails/batch", "POST", &EmailApi::PostBatch},
+                                      {"/v1/emails/{id}", "GET", &EmailApi::GetEmail},
+                                      {"/openapi.json", "GET", &EmailApi::GetOpenApi}};
+  const auto matches = [&request](std::string_view path) {
+    const size_t id = path.find("{id}");
+    if (id == path.npos) return request.path == path;
+    return request.path.starts_with(path.substr(0, id)) && request.path.size() > id &&
+           request.path.find('/', id) == request.path.npos;
+  };
+  const auto* const route =
+      std::find_if(std::begin(kRoutes), std::end(kRoutes), [&](const Route& each) { return matches(each.path); });
+  const bool known = route != std::end(kRoutes);
+  const std::string_view label = known ? route->path : "other";
   const HttpReply counted = [this, label, reply = std::move(reply)](HttpResponse response) {
     metrics_.CountRequest(label, response.status);
     reply(std::move(response));
   };
-  if (route == nullptr) {
+  if (!known) {
     return counted(Problem(404, "no_such_route",
-                           "there is nothing at " + request.path.substr(0, 64) + "; mails are posted to /v1/emails"));
+                           "there is nothing at " + request.path.substr(0, 64) +
+                               "; mails are posted to /v1/emails, and /openapi.json has all routes"));
   }
   if (request.method != route->method) return counted(NotAllowed(request.path, route->method));
   (this->*route->handle)(request, counted);
@@ -185,6 +214,26 @@ void EmailApi::PostBatch(const HttpRequest& request, const HttpReply& reply) {
   Publish(request, std::move(mails), now, true, reply);
 }
 
+void EmailApi::GetEmail(const HttpRequest& request, const HttpReply& reply) {
+  const std::string id = PercentDecoded(request.path.substr(request.path.rfind('/') + 1));
+  const auto history = IsValidId(id) ? history_.Find(id) : Status::NotFound("it is no id");
+  if (history.ok()) {
+    HttpResponse response;
+    AppendEmailStatus(id, *history, response.body);
+    return reply(std::move(response));
+  }
+  if (history.status().kind() == ErrorKind::kNotFound) {
+    return reply(Problem(404, "no_such_email", "no email with this id is known here"));
+  }
+  reply(Problem(503, "status_unavailable", history.status().message()));
+}
+
+void EmailApi::GetOpenApi(const HttpRequest&, const HttpReply& reply) {
+  HttpResponse response;
+  response.body = OpenApi();
+  reply(std::move(response));
+}
+
 bool EmailApi::Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,
                       std::vector<Accepted>& mails, std::vector<Violation>& violations) {
   std::vector<Violation> found;
@@ -204,6 +253,7 @@ void EmailApi::Publish(const HttpRequest& request, const std::vector<Accepted>& 
   const std::string_view key = request.header(kKeyHeader);
   Posted posted{.ids = {}, .batch = batch, .has_key = !key.empty()};
   std::vector<NewEvent> events;
+  std::vector<StatusRecord> queued;
   for (const Accepted& mail : mails) {
     posted.ids.push_back(mail.id);
     events.push_back({.id = mail.id,
@@ -212,12 +262,18 @@ void EmailApi::Publish(const HttpRequest& request, const std::vector<Accepted>& 
                       .value = mail.value,
                       .traceparent = request.header("traceparent"),
                       .recipients = mail.recipients});
+    StatusRecord& record = queued.emplace_back();
+    record.id = mail.id;
+    record.recipients = mail.recipients;
+    record.at_unix_ms = now;
   }
   const std::string request_id = key.empty() ? "" : IdOfKey(key);
   const std::string digest = key.empty() ? "" : DigestOf(request.body);
   const Status taken = queue_.Publish({.events = events, .request_id = request_id, .digest = digest},
-                                      [posted, reply](const Status& published) {
-                                        reply(published.ok() ? AcceptedAnswer(posted) : Refused(published, posted));
+                                      [this, posted, queued = std::move(queued), reply](const Status& published) {
+                                        if (!published.ok()) return reply(Refused(published, posted));
+                                        history_.NoteQueued(queued);
+                                        reply(AcceptedAnswer(posted));
                                       });
   if (!taken.ok()) reply(Refused(taken, posted));
 }

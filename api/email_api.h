@@ -1,5 +1,6 @@
-// api/email_api.h - the HTTP API: mails are posted to /v1/emails, or up to 500 at once to /v1/emails/batch. An event is
-// answered 202 only after the queue has it durably.
+// api/email_api.h - the HTTP API: mails are posted to /v1/emails, or up to 500 at once to /v1/emails/batch; what became
+// of one is told at /v1/emails/{id}. An event is answered 202 only after the queue has it durably. openapi.json says
+// the same for programs.
 #pragma once
 
 #include <optional>
@@ -14,6 +15,7 @@
 #include "host/metrics.h"
 #include "host/renderer.h"
 #include "queue/queue.h"
+#include "queue/status_history.h"
 
 namespace postbus {
 
@@ -23,9 +25,12 @@ class EmailApi {
   static constexpr size_t kMaxBatch = 500;
   static constexpr size_t kMaxBatchBytes = 8 * 1024 * 1024;
 
-  EmailApi(const Config& config, Queue& queue, const Renderer& renderer, Metrics& metrics);
+  EmailApi(const Config& config, Queue& queue, StatusHistory& history, const Renderer& renderer, Metrics& metrics);
 
   void Handle(HttpRequest&& request, HttpReply reply);
+
+  // {"openapi":"3.1.0",…}
+  static std::string_view OpenApi();
 
   // What the server must take in for the largest batch.
   static HttpLimits Limits(const Config& config);
@@ -42,6 +47,8 @@ class EmailApi {
   static std::optional<HttpResponse> CheckPost(const HttpRequest& request);
   void PostEmail(const HttpRequest& request, const HttpReply& reply);
   void PostBatch(const HttpRequest& request, const HttpReply& reply);
+  void GetEmail(const HttpRequest& request, const HttpReply& reply);
+  void GetOpenApi(const HttpRequest& request, const HttpReply& reply);
   // False: what is wrong was added to `violations`, with `pointer` before each of its own.
   bool Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,
               std::vector<Accepted>& mails, std::vector<Violation>& violations);
@@ -52,6 +59,7 @@ class EmailApi {
 
   const Config& config_;
   Queue& queue_;
+  StatusHistory& history_;
   Metrics& metrics_;
   Acceptor acceptor_;
   TemplateCheck template_check_;

@@ -1,8 +1,11 @@
 // postbus serve | host | api: the long-running roles.
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #include "admin/admin_server.h"
 #include "api/email_api.h"
@@ -87,15 +90,26 @@ void WaitForStop(const sigset_t& signals, Log& log) {
 // A second SIGTERM or SIGINT ends the process at once; nothing is lost by that, some of it comes again.
 void LetSignalsKill(const sigset_t& signals) { pthread_sigmask(SIG_UNBLOCK, &signals, nullptr); }
 
+// Each connection is a descriptor, and the usual soft limit, 1024, is less than the API takes.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void Serve(const Roles& roles, const ServeOptions& options) {
   Config config = options.config.LoadOrExit();
   config.queue.kafka.from = options.from;
   if (roles.api) {
     if (Status status = CheckApiAddress(config); !status.ok()) Die(status);
   }
+  RaiseDescriptorLimit();
   const sigset_t signals = BlockSignals();
   Log log(config.log);
   Metrics metrics;
+  std::unique_ptr<StatusHistory> history;  // with the API used by the queue's last answers, so ended after it
+  std::optional<EmailApi> email_api;
   auto queue = OpenQueue(config.queue, roles.host ? Role::kHost : Role::kProducer, log.Named("queue"));
   if (!queue.ok()) Die(queue.status());
   metrics.AttachQueue(**queue);
@@ -111,13 +125,16 @@ void Serve(const Roles& roles, const ServeOptions& options) {
 
   auto admin = StartAdminServer(config, metrics, [&queue] { return (*queue)->Health(); });
   if (!admin.ok()) Die(admin.status());
-  EmailApi email_api(config, **queue, **renderer, metrics);
   std::unique_ptr<HttpServer> api;
   if (roles.api) {
+    auto opened = OpenStatusHistory(config.queue, log.Named("status"));
+    if (!opened.ok()) Die(opened.status());
+    history = std::move(*opened);
+    email_api.emplace(config, **queue, *history, **renderer, metrics);
     auto listening = HttpServer::Start(
         config.api.address, config.api.port, EmailApi::Limits(config),
         [&email_api](HttpRequest&& request, HttpReply reply) {
-          email_api.Handle(std::move(request), std::move(reply));
+          email_api->Handle(std::move(request), std::move(reply));
         },
         HttpErrorProblem);
     if (!listening.ok()) Die(listening.status());

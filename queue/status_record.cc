@@ -86,6 +86,7 @@ class Reader {
 }  // namespace
 
 std::string_view ChangeName(Change change) { return NamesOf(change).name; }
+std::string_view ChangeStatus(Change change) { return NamesOf(change).status; }
 
 void EncodeStatus(const StatusRecord& record, std::string& out) {
   const ChangeNames& names = NamesOf(record.change);

@@ -12,7 +12,8 @@
 namespace postbus {
 
 enum class Change : uint8_t { kQueued, kSent, kDeferred, kDeadLettered };
-std::string_view ChangeName(Change change);  // "queued", "sent", "deferred", "dead_lettered"
+std::string_view ChangeName(Change change);    // "queued", "sent", "deferred", "dead_lettered"
+std::string_view ChangeStatus(Change change);  // the event format's word for it: "pending", "sent", "failed"
 
 struct StatusRecord {
   static constexpr int kFormat = 1;

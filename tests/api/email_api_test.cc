@@ -2,82 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <stdexcept>
-
 #include "api/idempotency.h"
 #include "api/problem.h"
 #include "event/clock.h"
-#include "host/plugin_set.h"
+#include "tests/api/email_api_fakes.h"
 #include "tests/api/http_client.h"
-#include "tests/host/fake_queue.h"
 
 namespace postbus {
 namespace {
-
-// A queue that says what the test wants it to say.
-class SayingQueue final : public Queue {
- public:
-  Status Publish(const Publication& publication, std::function<void(const Status&)> done) override {
-    ids.clear();
-    for (const NewEvent& event : publication.events) {
-      ids.emplace_back(event.id);
-      last_id = event.id;
-      last_value = event.value;
-      last_priority = event.priority;
-      last_accepted_at = event.accepted_at_unix_ms;
-      last_recipients = event.recipients;
-    }
-    request_id = publication.request_id;
-    digest = publication.digest;
-    ++published;
-    if (refuse) return Status::Unavailable("the local queue is full");
-    if (hold) {
-      held = std::move(done);
-    } else {
-      done(Status(answer.ok() ? Status() : Status(answer.kind(), std::string(answer.message()))));
-    }
-    return {};
-  }
-  Status StartConsuming(const std::vector<int>&) override { return {}; }
-  ShardQueue& shard(size_t) override { return unused_; }
-  void StopConsuming() override {}
-  bool Stop(int64_t) override { return true; }
-  Status Health() const override { return {}; }
-  QueueStats Stats() const override { return {}; }
-  std::string Description() const override { return {}; }
-
-  bool refuse = false;
-  Status answer;
-  bool hold = false;
-  std::function<void(const Status&)> held;
-  int published = 0;
-  std::string last_id;
-  std::string last_value;
-  Priority last_priority = Priority::kNormal;
-  int64_t last_accepted_at = 0;
-  RecipientSet last_recipients;
-  std::vector<std::string> ids;
-  std::string request_id;
-  std::string digest;
-
- private:
-  FakeQueue unused_;
-};
-
-// The real renderer on the templates that come with postbus; one for all tests.
-const Renderer& ShippedTemplates() {
-  static const std::unique_ptr<Renderer> renderer = [] {
-    Config config;
-    config.renderer.plugin = POSTBUS_BUILD_DIR "/plugins/ctemplate.so";
-    config.renderer.options.emplace_back().name = "directory";
-    config.renderer.options.back().text = POSTBUS_SOURCE_DIR "/templates";
-    auto loaded = LoadRenderer(config, [](LogLevel, std::string_view) {});
-    if (!loaded.ok()) throw std::runtime_error(std::string(loaded.status().message()));
-    return std::move(*loaded);
-  }();
-  return *renderer;
-}
 
 class EmailApiTest : public testing::Test {
  protected:
@@ -93,7 +25,7 @@ class EmailApiTest : public testing::Test {
   // Handles one request at once, without a socket.
   HttpResponse Handle(std::string body, std::string method = "POST", std::string path = "/v1/emails",
                       Headers headers = {{"content-type", "application/json; charset=utf-8"}}) {
-    if (!api_) api_ = std::make_unique<EmailApi>(config_, queue_, ShippedTemplates(), metrics_);
+    if (!api_) api_ = std::make_unique<EmailApi>(config_, queue_, history_, ShippedTemplates(), metrics_);
     HttpRequest request;
     request.method = std::move(method);
     request.path = std::move(path);
@@ -107,6 +39,7 @@ class EmailApiTest : public testing::Test {
 
   Config config_;
   SayingQueue queue_;
+  SayingHistory history_;
   Metrics metrics_;
   std::unique_ptr<EmailApi> api_;
 };
@@ -338,6 +271,50 @@ TEST_F(EmailApiTest, RefusesMissingVariablesWithTheirPlace) {
   EXPECT_EQ(queue_.published, 0);
 }
 
+TEST_F(EmailApiTest, TellsWhatBecameOfAMail) {
+  const HttpResponse answer = Handle("", "GET", "/v1/emails/order:17", {});
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(answer.content_type, "application/json");
+  EXPECT_TRUE(answer.body.starts_with(R"({"id":"order:17","status":"pending","last_event":"queued")")) << answer.body;
+  EXPECT_EQ(Handle("", "GET", "/v1/emails/order%3A17", {}).status, 200);
+  EXPECT_EQ(history_.asked, "order:17");
+}
+
+TEST_F(EmailApiTest, WhatIsNotKnownOrCannotBeToldNow) {
+  for (const std::string path :
+       {"/v1/emails/", "/v1/emails/a/b", "/v1/emails/a%20b", "/v1/emails/%", "/v1/emails/%zz"}) {
+    EXPECT_EQ(Handle("", "GET", path, {}).status, 404) << path;
+  }
+  EXPECT_EQ(history_.asked, "");
+  history_.answer = Status::NotFound("none");
+  EXPECT_EQ(Handle("", "GET", "/v1/emails/x", {}).status, 404);
+  history_.answer = Status::Unavailable("still reading");
+  const HttpResponse answer = Handle("", "GET", "/v1/emails/x", {});
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(HeaderOf(answer, "Retry-After"), "1");
+  EXPECT_EQ(HeaderOf(Handle("", "DELETE", "/v1/emails/x", {}), "Allow"), "GET");
+}
+
+TEST_F(EmailApiTest, TheHistoryKnowsWhatWasAccepted) {
+  Handle(R"({"to":["a@b.org","c@d.org"],"template":"password-reset","data":{"Link":"x"}})");
+  ASSERT_EQ(history_.noted.size(), 1u);
+  EXPECT_EQ(history_.noted[0].id, queue_.last_id);
+  EXPECT_EQ(history_.noted[0].change, Change::kQueued);
+  EXPECT_EQ(history_.noted[0].recipients, RecipientSet::All(2));
+  EXPECT_EQ(history_.noted[0].at_unix_ms, queue_.last_accepted_at);
+  history_.noted.clear();
+  queue_.answer = Status::Uncertain("no answer");
+  Handle(std::string(kMail));
+  EXPECT_TRUE(history_.noted.empty());
+}
+
+TEST_F(EmailApiTest, TakesAMailAsItIs) {
+  const HttpResponse answer =
+      Handle(R"({"to":"a@b.org","cc":["c@d.org"],"bcc":"e@f.org","subject":"Hello","html":"<p>Hello</p>"})");
+  EXPECT_EQ(answer.status, 202) << answer.body;
+  EXPECT_EQ(queue_.last_recipients, RecipientSet::All(3));
+}
+
 TEST_F(EmailApiTest, CountsRequests) {
   Handle(std::string(kMail));
   Handle("", "GET", "/secret/path");
@@ -347,7 +324,7 @@ TEST_F(EmailApiTest, CountsRequests) {
 }
 
 TEST_F(EmailApiTest, WorksThroughTheServer) {
-  EmailApi api(config_, queue_, ShippedTemplates(), metrics_);
+  EmailApi api(config_, queue_, history_, ShippedTemplates(), metrics_);
   auto server = HttpServer::Start(
       "127.0.0.1", 0, EmailApi::Limits(config_),
       [&](HttpRequest&& request, HttpReply reply) { api.Handle(std::move(request), std::move(reply)); },

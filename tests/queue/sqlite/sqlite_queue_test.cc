@@ -16,6 +16,7 @@
 #include <random>
 #include <set>
 
+#include "queue/sqlite/status_table.h"
 #include "tests/queue/queue_test_host.h"
 #include "tests/queue/sqlite/fault_vfs.h"
 
@@ -318,6 +319,38 @@ TEST_F(SqliteQueueTest, AFileOfFormat1IsMigratedWithWhatIsInIt) {
   EXPECT_EQ(event.headers.id, "id-1");
   const NewEvent next = EventOf("id-2", "{}");
   EXPECT_TRUE(PublishAndWait(host->queue(), {.events = {&next, 1}, .request_id = "r", .digest = "d"}).ok());
+}
+
+TEST_F(SqliteQueueTest, TheHistoryKnowsAMailFromItsAcceptance) {
+  auto host = OpenHost();
+  QueueConfig config;
+  config.sqlite.path = path_;
+  const auto history = OpenStatusTable(config);
+  ASSERT_TRUE(history.ok()) << history.status().message();
+  const auto changes = [&] {
+    std::string names;
+    const auto found = (*history)->Find("id-1");
+    if (!found.ok()) return std::string(found.status().kind() == ErrorKind::kNotFound ? "not found" : "failed");
+    for (const StatusRecord& record : *found) names.append(names.empty() ? "" : " ").append(ChangeName(record.change));
+    return names;
+  };
+  EXPECT_EQ(changes(), "not found");
+  NewEvent event = EventOf("id-1", "{}");
+  event.recipients = RecipientSet::All(2);
+  event.accepted_at_unix_ms = UnixTimeMs();
+  ASSERT_TRUE(PublishAndWait(host->queue(), event).ok());
+  EXPECT_EQ(changes(), "queued");
+  EXPECT_EQ((*(*history)->Find("id-1"))[0].recipients, RecipientSet::All(2));
+
+  QueuedEvent turn;
+  ASSERT_TRUE(host->Next(turn));
+  StatusRecord sent;
+  sent.id = "id-1";
+  sent.change = Change::kSent;
+  sent.at_unix_ms = UnixTimeMs();
+  host->shard().Report(turn.turn, sent);
+  host->Complete(turn);
+  EXPECT_TRUE(WaitUntil([&] { return changes() == "queued sent"; })) << changes();
 }
 
 TEST_F(SqliteQueueTest, ARequestIsKnownToEveryProcessAndAfterARestart) {

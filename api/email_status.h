@@ -1,0 +1,16 @@
+// api/email_status.h - what GET /v1/emails/{id} answers, made of what was recorded. Pure.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "queue/status_record.h"
+
+namespace postbus {
+
+// {"id","status","last_event","attempts","history":[…]}. `status` is of the whole email: "pending" while one recipient
+// is, else "failed" if one of them is, else "sent". Appends. REQUIRES: `history` is not empty.
+void AppendEmailStatus(std::string_view id, std::span<const StatusRecord> history, std::string& out);
+
+}  // namespace postbus

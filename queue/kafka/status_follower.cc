@@ -1,0 +1,230 @@
+#include "queue/kafka/status_follower.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <unordered_map>
+
+#include "event/clock.h"
+#include "queue/kafka/kafka_config.h"
+#include "queue/kafka/rdkafka_handles.h"
+#include "queue/kafka/status_store.h"
+#include "queue/kafka/topics.h"
+
+namespace postbus::kafka {
+namespace {
+
+constexpr int kAskMs = 3000;
+constexpr int64_t kLookBackMs = 86'400'000;
+constexpr int64_t kGatherMs = 100;   // records that come within this time are one transaction
+constexpr size_t kGatherMax = 2000;  // at most
+constexpr int64_t kAgainAfterMs = 1000;
+constexpr size_t kMaxNoted = 100'000;
+
+Properties ReaderProperties(const std::string& group_id) {
+  return {
+      {"group.id", group_id + "-status"},  // librdkafka wants one; it is neither joined nor committed to
+      {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
+      {"auto.offset.reset", "earliest"},  // what was to be read next is gone, or the topic is a new one
+      {"isolation.level", "read_committed"}, {"check.crcs", "true"},
+      {"allow.auto.create.topics", "false"}, {"enable.partition.eof", "true"},
+      {"fetch.wait.max.ms", "100"},          {"queued.max.messages.kbytes", "1024"},
+      {"socket.nagle.disable", "true"},
+  };
+}
+
+StoredStatus OwnStatus(const StatusRecord& record) {
+  StoredStatus stored{StoredStatus::kOwn, 0, record.id, record.at_unix_ms, {}};
+  EncodeStatus(record, stored.record);
+  return stored;
+}
+
+class StatusFollower final : public StatusHistory {
+ public:
+  StatusFollower(const QueueConfig& config, std::unique_ptr<StatusStore> store, QueueLog log)
+      : config_(config.kafka),
+        topic_(TopicNames(config.kafka).status),
+        store_(std::move(store)),
+        log_(std::move(log)),
+        context_{&log_, this} {}
+
+  ~StatusFollower() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    stop_changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+    if (client_) rd_kafka_consumer_close(client_.get());
+  }
+
+  Status Start() {
+    Result<ConfPtr> conf = MakeConf(config_, ReaderProperties(config_.group_id), &context_);
+    if (!conf.ok()) return conf.TakeStatus();
+    Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
+    if (!client.ok()) return client.TakeStatus();
+    client_.reset(*client);
+    rd_kafka_poll_set_consumer(client_.get());
+    thread_ = std::thread([this] { Run(); });
+    return {};
+  }
+
+  Result<std::vector<StatusRecord>> Find(std::string_view id) override {
+    // First what is on its way into the file: it may be there before we look, never in neither.
+    std::optional<StatusRecord> queued;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = noted_.find(std::string(id)); found != noted_.end()) queued = found->second;
+    }
+    Result<std::vector<StatusRecord>> found = store_->Find(id);
+    if (queued && !found.ok() && found.status().kind() == ErrorKind::kNotFound) {
+      return std::vector<StatusRecord>{std::move(*queued)};
+    }
+    if (queued && found.ok() && found->front().change != Change::kQueued) found->insert(found->begin(), *queued);
+    if (!found.ok() && found.status().kind() == ErrorKind::kNotFound && !caught_up_) {
+      return Status::Unavailable("the topic " + topic_ + " is still being read; ask again in a while");
+    }
+    return found;
+  }
+
+  void NoteQueued(std::span<const StatusRecord> records) override {
+    const std::lock_guard lock(mutex_);
+    if (noted_.size() >= kMaxNoted) return;  // the disk takes nothing; what a host reports is written later
+    for (const StatusRecord& record : records) noted_.emplace(record.id, record);
+  }
+
+ private:
+  void Run() {
+    while (!Begin()) {
+      if (!SleepUnlessStopping(kAgainAfterMs)) return;
+    }
+    std::vector<StoredStatus> gathered;
+    do {
+      Gather(gathered);
+      const std::vector<std::string> own = AddNoted(gathered);
+      while (!gathered.empty()) {
+        const Status written = store_->Write(gathered);
+        if (written.ok()) break;
+        log_(LogLevel::kWarning, written.message());
+        if (!SleepUnlessStopping(kAgainAfterMs)) return;
+      }
+      gathered.clear();
+      if (behind_.empty()) caught_up_ = true;
+      const std::lock_guard lock(mutex_);
+      for (const std::string& id : own) noted_.erase(id);
+    } while (SleepUnlessStopping(0));
+  }
+
+  // Finds where to begin and begins there. False: the cluster did not answer.
+  bool Begin() {
+    const TopicPtr topic(rd_kafka_topic_new(client_.get(), topic_.c_str(), nullptr));
+    const rd_kafka_metadata_t* metadata = nullptr;
+    if (rd_kafka_metadata(client_.get(), 0, topic.get(), &metadata, kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    const int partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+    rd_kafka_metadata_destroy(metadata);
+    Result<std::map<int32_t, int64_t>> stored = store_->NextOffsets();
+    if (partitions == 0 || !stored.ok()) return false;
+
+    const OffsetListPtr list(rd_kafka_topic_partition_list_new(partitions));
+    for (int32_t i = 0; i < partitions; ++i) {
+      rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), i)->offset = UnixTimeMs() - kLookBackMs;
+    }
+    if (rd_kafka_offsets_for_times(client_.get(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    for (int32_t i = 0; i < partitions; ++i) {
+      int64_t low = 0;
+      int64_t high = 0;
+      if (rd_kafka_query_watermark_offsets(client_.get(), topic_.c_str(), i, &low, &high, kAskMs) !=
+          RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return false;
+      }
+      int64_t& offset = list->elems[i].offset;
+      if (offset < 0) offset = high;  // nothing is that young
+      offset = std::max({offset, low, high - StatusStore::kMaxRecords / partitions});
+      const auto next = stored->find(i);
+      if (next != stored->end() && next->second <= high) offset = std::max(offset, next->second);
+      if (offset < high) behind_.insert(i);
+    }
+    caught_up_ = behind_.empty();
+    return rd_kafka_assign(client_.get(), list.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;
+  }
+
+  // Reads what comes within kGatherMs.
+  void Gather(std::vector<StoredStatus>& gathered) {
+    const int64_t deadline = BootTimeMs() + kGatherMs;
+    for (int64_t now = BootTimeMs(); now < deadline && gathered.size() < kGatherMax; now = BootTimeMs()) {
+      const MessagePtr message(rd_kafka_consumer_poll(client_.get(), static_cast<int>(deadline - now)));
+      if (message == nullptr) return;
+      if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        Take(*message, gathered);
+      } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        behind_.erase(message->partition);
+      }  // other errors pass; librdkafka logs them
+    }
+  }
+
+  // What does not read as a status record is not ours to judge.
+  void Take(const rd_kafka_message_t& message, std::vector<StoredStatus>& gathered) const {
+    const std::string_view value(static_cast<const char*>(message.payload), message.len);
+    const Result<StatusRecord> record = DecodeStatus(value);
+    if (!record.ok()) return;
+    gathered.push_back({message.partition, message.offset, record->id, record->at_unix_ms, std::string(value)});
+  }
+
+  // Returns the ids of those that were added.
+  std::vector<std::string> AddNoted(std::vector<StoredStatus>& gathered) {
+    std::vector<std::string> ids;
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, record] : noted_) {
+      gathered.push_back(OwnStatus(record));
+      ids.push_back(id);
+    }
+    return ids;
+  }
+
+  // False: it is time to stop.
+  bool SleepUnlessStopping(int64_t ms) {
+    std::unique_lock lock(mutex_);
+    stop_changed_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return stopping_; });
+    return !stopping_;
+  }
+
+  const KafkaConfig config_;
+  const std::string topic_;
+  const std::unique_ptr<StatusStore> store_;
+  const QueueLog log_;
+  ClientContext context_;
+  ClientPtr client_;
+
+  std::set<int32_t> behind_;            // the thread's: partitions that had records when it began, not read yet
+  std::atomic<bool> caught_up_{false};  // behind_ is empty, and what was in it is in the file
+
+  std::mutex mutex_;  // guards the rest
+  std::condition_variable stop_changed_;
+  bool stopping_ = false;
+  std::unordered_map<std::string, StatusRecord> noted_;  // not in the file yet
+
+  std::thread thread_;  // last: starts when all else is there
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StatusHistory>> FollowStatus(const QueueConfig& config, QueueLog log) {
+  std::error_code error;
+  std::filesystem::create_directories(config.state_dir, error);
+  if (error) return Status::Unavailable("state_dir " + config.state_dir + ": " + error.message());
+  const std::string path = (std::filesystem::path(config.state_dir) / (config.kafka.Prefix() + "-status.db")).string();
+  Result<std::unique_ptr<StatusStore>> store = StatusStore::Open(path);
+  if (!store.ok()) return store.TakeStatus();
+  auto follower = std::make_unique<StatusFollower>(config, std::move(*store), std::move(log));
+  if (Status started = follower->Start(); !started.ok()) return started;
+  return std::unique_ptr<StatusHistory>(std::move(follower));
+}
+
+}  // namespace postbus::kafka

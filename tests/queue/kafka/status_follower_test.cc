@@ -1,0 +1,118 @@
+// Following the status topic of a real broker.
+#include "queue/kafka/status_follower.h"
+
+#include <filesystem>
+
+#include "tests/queue/kafka/kafka_test.h"
+
+namespace postbus::kafka {
+namespace {
+
+class StatusFollowerTest : public KafkaTest {
+ protected:
+  StatusFollowerTest() : KafkaTest(3) {}
+
+  void SetUp() override {
+    KafkaTest::SetUp();
+    if (deployment_ != nullptr) deployment_->MakeTopics();
+  }
+
+  std::unique_ptr<StatusHistory> Follow() {
+    auto followed = FollowStatus(config_, [](LogLevel, std::string_view) {});
+    if (!followed.ok()) throw std::runtime_error(std::string(followed.status().message()));
+    return std::move(*followed);
+  }
+  void WriteChange(const std::string& id, Change change, int64_t written_unix_ms = 0) {
+    StatusRecord record;
+    record.id = id;
+    record.change = change;
+    record.at_unix_ms = UnixTimeMs();
+    std::string value;
+    EncodeStatus(record, value);
+    deployment_->Write(deployment_->topic("-status"), -1, id, value, {}, written_unix_ms);
+  }
+
+  // "queued sent"; "not found", "unavailable".
+  static std::string Find(StatusHistory& history, const std::string& id) {
+    const auto found = history.Find(id);
+    if (!found.ok()) return found.status().kind() == ErrorKind::kNotFound ? "not found" : "unavailable";
+    std::string names;
+    for (const StatusRecord& record : *found) names.append(names.empty() ? "" : " ").append(ChangeName(record.change));
+    return names;
+  }
+  static void ExpectSoon(StatusHistory& history, const std::string& id, const std::string& expected) {
+    EXPECT_TRUE(WaitUntil([&] { return Find(history, id) == expected; })) << id << ": " << Find(history, id);
+  }
+};
+
+TEST_F(StatusFollowerTest, KnowsWhatIsWrittenBeforeAndAfterItsStart) {
+  WriteChange("before", Change::kSent);
+  WriteChange("long before", Change::kSent, UnixTimeMs() - 2 * int64_t{86'400'000});
+  const auto history = Follow();
+  ExpectSoon(*history, "before", "sent");
+  ExpectSoon(*history, "never", "not found");
+  WriteChange("after", Change::kDeferred);
+  ExpectSoon(*history, "after", "deferred");
+  WriteChange("after", Change::kSent);
+  ExpectSoon(*history, "after", "deferred sent");
+}
+
+TEST_F(StatusFollowerTest, KnowsWhatThisProcessAcceptedAtOnce) {
+  const auto history = Follow();
+  StatusRecord queued;
+  queued.id = "mine";
+  queued.at_unix_ms = UnixTimeMs();
+  history->NoteQueued({&queued, 1});
+  EXPECT_EQ(Find(*history, "mine"), "queued");
+  ExpectSoon(*history, "never", "not found");
+  WriteChange("mine", Change::kSent);
+  ExpectSoon(*history, "mine", "queued sent");
+}
+
+TEST_F(StatusFollowerTest, ARestartGoesOnWhereItEnded) {
+  {
+    const auto history = Follow();
+    StatusRecord queued;
+    queued.id = "a";
+    queued.at_unix_ms = UnixTimeMs();
+    history->NoteQueued({&queued, 1});
+    WriteChange("a", Change::kDeferred);
+    ExpectSoon(*history, "a", "queued deferred");
+  }
+  WriteChange("a", Change::kSent);
+  WriteChange("b", Change::kSent);
+  const auto history = Follow();
+  EXPECT_TRUE(Find(*history, "a").starts_with("queued deferred")) << "from the file, without waiting";
+  ExpectSoon(*history, "a", "queued deferred sent");
+  ExpectSoon(*history, "b", "sent");
+}
+
+TEST_F(StatusFollowerTest, ARestartWithoutItsFileReadsTheTopicAgain) {
+  WriteChange("a", Change::kDeferred);
+  WriteChange("a", Change::kSent);
+  ExpectSoon(*Follow(), "a", "deferred sent");
+  std::filesystem::remove_all(config_.state_dir);
+  ExpectSoon(*Follow(), "a", "deferred sent");
+}
+
+TEST_F(StatusFollowerTest, LeavesNoTraceInTheCluster) {
+  WriteChange("a", Change::kSent);
+  ExpectSoon(*Follow(), "a", "sent");
+  for (int partition = 0; partition < 3; ++partition) {
+    EXPECT_EQ(
+        deployment_->Committed(config_.kafka.group_id + "-status", deployment_->topic("-status"), partition).first, -1);
+  }
+}
+
+TEST_F(StatusFollowerTest, WithoutABrokerWhatIsNotKnownIsNotDenied) {
+  config_.kafka.brokers = "127.0.0.1:1";
+  const auto history = Follow();
+  EXPECT_EQ(Find(*history, "a"), "unavailable");
+  StatusRecord queued;
+  queued.id = "mine";
+  history->NoteQueued({&queued, 1});
+  EXPECT_EQ(Find(*history, "mine"), "queued");
+}
+
+}  // namespace
+}  // namespace postbus::kafka
