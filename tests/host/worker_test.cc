@@ -139,7 +139,8 @@ TEST_F(WorkerTest, AProviderFaultGoesToTheNextOfTheRouteAndComesBackAfterAProbe)
     const auto turn = queue_.Await(queue_.Add(Event("\"" + recipient + "@x.org\"")));
     EXPECT_EQ(turn.completed, 1);
     EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
-    return turn.reports.empty() ? "" : turn.reports.back().transport + " " + std::to_string(turn.reports.back().attempt);
+    return turn.reports.empty() ? ""
+                                : turn.reports.back().transport + " " + std::to_string(turn.reports.back().attempt);
   };
   // Another recipient each: the scripted transport would take no notice of a mail's second visit.
   for (int i = 0; i < 5; ++i) EXPECT_EQ(sent_by("fault-while-file+" + std::to_string(i)), "backup 1");
