@@ -9,8 +9,11 @@
 
 namespace postbus {
 
-// {"id","status","last_event","attempts","history":[…]}. `status` is of the whole email: "pending" while one recipient
-// is, else "failed" if one of them is, else "sent". Appends. REQUIRES: `history` is not empty.
+// Of the whole email: "pending" while one recipient is, else "failed" if one of them is, else "sent". REQUIRES:
+// `history` is not empty.
+std::string_view StatusOfAll(std::span<const StatusRecord> history);
+
+// {"id","status","last_event","attempts","history":[…]}. Appends. REQUIRES: `history` is not empty.
 void AppendEmailStatus(std::string_view id, std::span<const StatusRecord> history, std::string& out);
 
 }  // namespace postbus

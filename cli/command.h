@@ -53,6 +53,7 @@ void AddJsonMember(std::string_view name, std::string_view value, std::string& j
 void AddServeCommands(CLI::App& program);  // serve, host, api
 void AddValidateCommand(CLI::App& program);
 void AddSendCommand(CLI::App& program);
+void AddStatusCommand(CLI::App& program);
 void AddTopicsCommand(CLI::App& program);
 void AddPluginsCommand(CLI::App& program);
 void AddRenderCommand(CLI::App& program);

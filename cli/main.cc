@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   postbus::AddServeCommands(program);
   postbus::AddValidateCommand(program);
   postbus::AddSendCommand(program);
+  postbus::AddStatusCommand(program);
   postbus::AddTopicsCommand(program);
   postbus::AddPluginsCommand(program);
   postbus::AddRenderCommand(program);

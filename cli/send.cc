@@ -4,11 +4,14 @@
 #include <future>
 
 #include "api/acceptor.h"
+#include "api/email_status.h"
 #include "api/template_check.h"
 #include "cli/command.h"
+#include "cli/email_history.h"
 #include "cli/rehearsal.h"
 #include "event/clock.h"
 #include "host/log.h"
+#include "host/plugin_options.h"
 #include "host/plugin_set.h"
 #include "queue/queue.h"
 
@@ -30,6 +33,8 @@ struct SendOptions {
   std::string priority;
   std::string id;
   bool dry_run = false;
+  bool wait = false;
+  std::string within = "1m";
 };
 
 constexpr int64_t kPublishWithinMs = 30'000;
@@ -98,6 +103,24 @@ void Publish(const NewEvent& event, const Config& config, Log& log) {
   if (!status.ok()) Die(status);
 }
 
+// Until each recipient's next hop has the mail, or all that is left are dead letters.
+int AwaitEnd(const std::string& id, StatusHistory& history, const std::string& within) {
+  const auto has_ended = [](std::span<const StatusRecord> records) {
+    return !records.empty() && StatusOfAll(records) != "pending";
+  };
+  const auto records = AskHistory(history, id, BootTimeMs() + ParseDurationMs(within).value_or(0), has_ended);
+  if (records.ok()) {
+    for (const StatusRecord& record : *records) std::printf("%s\n", ChangeLine(record).c_str());
+  }
+  if (!records.ok() || !has_ended(*records)) {
+    PrintError(Status::Unavailable("not sent within " + within + "; it stays in the queue"));
+    return kExitUnavailable;
+  }
+  if (StatusOfAll(*records) == "sent") return kExitOk;
+  PrintError(Status::Invalid("not sent: it is a dead letter"));
+  return kExitUsage;
+}
+
 void PrintRehearsal(const NewEvent& event, const Config& config) {
   const auto rehearsed = Rehearse(config, event);
   if (!rehearsed.ok()) Die(rehearsed.status());
@@ -122,8 +145,19 @@ void Send(const SendOptions& options) {
                           .traceparent = {},
                           .recipients = RecipientSet::All(acceptor.event().recipient_count())};
   if (options.dry_run) return PrintRehearsal(event, config);
+  std::unique_ptr<StatusHistory> history;  // before the mail is there: Kafka's begins with reading what was before
+  if (options.wait) {
+    auto opened = OpenStatusHistory(config.queue, log.Named("status"));
+    if (!opened.ok()) Die(opened.status());
+    history = std::move(*opened);
+  }
   Publish(event, config, log);
   std::printf("%s\n", acceptor.id().c_str());
+  std::fflush(stdout);
+  if (history == nullptr) return;
+  const int code = AwaitEnd(acceptor.id(), *history, options.within);
+  history.reset();
+  if (code != kExitOk) std::exit(code);
 }
 
 }  // namespace
@@ -149,7 +183,19 @@ void AddSendCommand(CLI::App& program) {
   add("--text", options->text, "Instead of a template, or beside --html");
   add("--priority", options->priority, "high, normal or low; default: normal");
   add("--id", options->id, "Email id; default: a new one");
-  command->add_flag("--dry-run", options->dry_run, "Prints the mail as it would be sent and sends nothing");
+  CLI::Option* dry_run =
+      command->add_flag("--dry-run", options->dry_run, "Prints the mail as it would be sent and sends nothing");
+  CLI::Option* wait =
+      command
+          ->add_flag("--wait", options->wait,
+                     "Waits until a host has sent it; exit 64 if it is a dead letter, 69 if neither yet")
+          ->excludes(dry_run);
+  command->add_option("--within", options->within, "How long --wait waits")
+      ->needs(wait)
+      ->check([](const std::string& text) {
+        return ParseDurationMs(text) ? std::string() : text + " is not a duration such as 30s or 1h";
+      })
+      ->capture_default_str();
   AddExample(*command,
              "postbus send -c config/single-node.yaml --to ada@example.com --template welcome --data "
              "'{\"Name\": \"Ada\", \"Link\": \"https://example.com\"}'\n"
