@@ -107,6 +107,14 @@ class Examples(ExamplesCase):
                 with self.subTest(example):
                     self.check(example)
 
+    def test_the_readme_s_first_commands_work(self):
+        readme = (e2e.ROOT / "README.md").read_text()
+        commands = re.findall(r"^build/release/bin/(postbus serve .*)$", readme, re.MULTILINE)
+        self.assertEqual(len(commands), 2)
+        for command in commands:
+            with self.subTest(command):
+                self.check_serving(command, r"admin listens")
+
 
 class ExamplesOnKafka(e2e.OnKafka, ExamplesCase):
     def test_each_works(self):
