@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 namespace postbus {
 namespace {
@@ -14,7 +15,8 @@ constexpr size_t kMaxLine = 998;         // and what it must not
 constexpr size_t kEncodedWordLine = 76;  // RFC 2047 2: a line that has an encoded-word
 constexpr size_t kEncodedWord = 75;
 constexpr size_t kQuotedPrintableLine = 76;  // RFC 2045 6.7, with the "=" of a soft line break
-constexpr size_t kBase64LineBytes = 57;      // become 76 characters
+constexpr size_t kBase64Line = 76;           // RFC 2045 6.8
+constexpr size_t kBase64LineBytes = kBase64Line / 4 * 3;
 
 constexpr std::string_view kQEncodedWord = "=?UTF-8?Q?";
 constexpr std::string_view kBEncodedWord = "=?UTF-8?B?";
@@ -31,6 +33,7 @@ enum : uint8_t {
   kQPhrase = 1 << 2,      // itself in a Q encoded-word of a display name (RFC 2047 5 (3))
   kPrintable = 1 << 3,    // 0x20 to 0x7E
   kQuotedPlain = 1 << 4,  // itself in quoted-printable, but a blank at the end of a line
+  kParameter = 1 << 5,    // itself in an RFC 2231 parameter value; RFC allows a few more
 };
 
 constexpr std::array<uint8_t, 256> kClasses = [] {
@@ -44,6 +47,7 @@ constexpr std::array<uint8_t, 256> kClasses = [] {
     if (c != ' ' && !among("=?_")) classes[c] |= kQText;
     if (alphanumeric || among("!*+-/")) classes[c] |= kQPhrase;
     if (c != '=') classes[c] |= kQuotedPlain;
+    if (alphanumeric || among("-._~")) classes[c] |= kParameter;
   }
   classes['\t'] |= kQuotedPlain;
   return classes;
@@ -102,9 +106,9 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
-void AppendHexByte(char byte, std::string& out) {
+void AppendHexByte(char byte, std::string& out, char mark = '=') {
   const auto value = static_cast<unsigned char>(byte);
-  const char escape[] = {'=', kHexDigits[value >> 4], kHexDigits[value & 15]};
+  const char escape[] = {mark, kHexDigits[value >> 4], kHexDigits[value & 15]};
   out.append(escape, sizeof(escape));
 }
 
@@ -152,6 +156,7 @@ void AppendEncodedWords(std::string_view text, uint8_t q_class, std::string& out
   while (true) {
     const size_t room = std::min(kEncodedWord, kEncodedWordLine - column) - kEncodedWordFrame;
     size_t taken = 0;
+    size_t unpadded = 0;
     size_t size = 0;
     while (taken < text.size()) {  // as many whole code points as there is room for
       size_t next = taken;
@@ -163,7 +168,10 @@ void AppendEncodedWords(std::string_view text, uint8_t q_class, std::string& out
       if ((q ? grown : (next + 2) / 3 * 4) > room) break;
       taken = next;
       size = grown;
+      if (taken % 3 == 0) unpadded = taken;
     }
+    // GMime joins adjacent words before it decodes base64, and stops at a padding in between.
+    if (!q && taken < text.size() && unpadded > 0) taken = unpadded;
     const std::string_view word = text.substr(0, taken);
     if (q) {
       out += kQEncodedWord;
@@ -224,6 +232,33 @@ void AppendSubject(std::string_view subject, std::string& out) {
   out += "\r\n";
 }
 
+// Would a reader decode some of `text` as an encoded-word, =?charset?encoding?text?= ?
+bool LooksEncoded(std::string_view text) {
+  for (size_t at = text.find("=?"); at != std::string_view::npos; at = text.find("=?", at + 1)) {
+    const std::string_view word = text.substr(at, text.find(' ', at) - at);
+    const size_t encoding = word.find('?', 2);
+    if (encoding != std::string_view::npos && word.size() > encoding + 2 && word[encoding + 2] == '?' &&
+        word.find("?=", encoding + 3) != std::string_view::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// On one line where it can stand as it is: folded, some readers of List-Unsubscribe and JSON lose it.
+void AppendHeader(const NamedText& header, std::string& out) {
+  out += header.name;
+  out += ": ";
+  const std::string_view value = header.value;
+  const bool plain = AllAre(value, kPrintable) && !value.starts_with(' ') && !value.ends_with(' ');
+  if (plain && Column(out) + value.size() <= kMaxLine && !LooksEncoded(value)) {
+    out += value;
+  } else {
+    AppendEncodedWords(value, kQText, out);
+  }
+  out += "\r\n";
+}
+
 // Appends ` token`, on a new line where it does not fit. One place is kept for the comma of a list. Right behind the
 // header's name there is no new line: a first line that is empty is read as an empty header by some.
 void AppendToken(std::string_view token, bool may_break, std::string& out) {
@@ -232,7 +267,7 @@ void AppendToken(std::string_view token, bool may_break, std::string& out) {
 }
 
 void AppendDisplayName(std::string_view name, bool may_break, std::string& out) {
-  constexpr size_t kLongest = kFoldAt - std::string_view("From: ").size();
+  constexpr size_t kLongest = kFoldAt - std::string_view("Reply-To: ").size();
   const bool plain = AllAre(name, kPrintable) && name.find("=?") == std::string_view::npos;
   if (plain && name.size() <= kLongest) {
     const bool atoms = std::all_of(name.begin(), name.end(), [](char c) { return c == ' ' || Is(c, kAtext); });
@@ -458,15 +493,166 @@ void AppendPart(std::string_view content_type, std::string_view body, std::strin
 constexpr std::string_view kTextType = "Content-Type: text/plain; charset=utf-8\r\n";
 constexpr std::string_view kHtmlType = "Content-Type: text/html; charset=utf-8\r\n";
 
-// The same for every copy of a mail, and in none of its parts. With `=_` it cannot be in an encoded part either.
-std::array<char, 18> MakeBoundary(const MailContent& content) {
+// What all boundaries of a mail end with: the same for every copy of it, and in none of its texts.
+std::array<char, 16> MakeBoundaryDigits(const MailContent& content) {
   uint64_t hash = 14695981039346656037u;  // FNV-1a
   for (const char c : content.message_id) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  std::array<char, 18> boundary{'=', '_'};
+  std::array<char, 16> digits;
   for (;; ++hash) {
-    for (size_t i = 0; i < 16; ++i) boundary[2 + i] = kHexDigits[hash >> (4 * i) & 15];
-    const std::string_view view(boundary.data(), boundary.size());
-    if (!Contains(content.text, view) && !Contains(content.html, view)) return boundary;
+    for (size_t i = 0; i < digits.size(); ++i) digits[i] = kHexDigits[hash >> (4 * i) & 15];
+    const std::string_view view(digits.data(), digits.size());
+    if (!Contains(content.text, view) && !Contains(content.html, view)) return digits;
+  }
+}
+
+// Writes a multipart entity (RFC 2046 5.1.1): its header, then a delimiter before each part, then the last.
+class Multipart {
+ public:
+  // `type` is the Content-Type up to the boundary. `mark` makes nested boundaries differ: none begins with another.
+  // With
+  // "=_" it cannot be in an encoded part either.
+  Multipart(std::string_view type, std::string_view mark, std::string_view digits, std::string& out)
+      : mark_(mark), digits_(digits), out_(out) {
+    out_ += "Content-Type: multipart/";
+    out_ += type;
+    out_ += " boundary=\"";
+    AppendBoundary();
+    out_ += "\"\r\n\r\n";
+  }
+
+  void BeginPart() {
+    out_ += "--";
+    AppendBoundary();
+    out_ += "\r\n";
+  }
+  void End() {
+    out_ += "--";
+    AppendBoundary();
+    out_ += "--\r\n";
+  }
+
+ private:
+  void AppendBoundary() {
+    out_ += "=_";
+    out_ += mark_;
+    out_ += digits_;
+  }
+
+  const std::string_view mark_;
+  const std::string_view digits_;
+  std::string& out_;
+};
+
+// The text, the HTML, or both as alternatives.
+void AppendTexts(const MailContent& content, std::string_view boundary_digits, std::string& scratch, std::string& out) {
+  if (content.html.empty()) return AppendPart(kTextType, content.text, scratch, out);
+  if (content.text.empty()) return AppendPart(kHtmlType, content.html, scratch, out);
+  Multipart alternative("alternative;", "", boundary_digits, out);
+  alternative.BeginPart();
+  AppendPart(kTextType, content.text, scratch, out);
+  alternative.BeginPart();
+  AppendPart(kHtmlType, content.html, scratch, out);
+  alternative.End();
+}
+
+// `; filename=…` of a Content-Disposition: quoted where that is possible, else by RFC 2231, in pieces that fit a line.
+void AppendFilename(std::string_view name, std::string& out) {
+  constexpr size_t kLongestQuoted = 60;
+  if (IsPlain(name) && name.size() <= kLongestQuoted) {
+    out += ";\r\n filename=\"";
+    for (const char c : name) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+    return;
+  }
+  constexpr size_t kRoom = kFoldAt - std::string_view(" filename*10*=UTF-8'';").size();
+  size_t encoded_size = 0;
+  for (const char c : name) encoded_size += Is(c, kParameter) ? 1 : 3;
+  const bool in_pieces = encoded_size > kRoom;
+  for (size_t at = 0, piece = 0; at < name.size(); ++piece) {
+    out += ";\r\n filename*";
+    if (in_pieces) out.append(std::to_string(piece)).append("*");
+    out += piece == 0 ? "=UTF-8''" : "=";
+    for (size_t room = kRoom; at < name.size();) {  // whole code points
+      size_t end = at;
+      size_t size = 0;
+      do {
+        size += Is(name[end], kParameter) ? 1 : 3;
+        ++end;
+      } while (end < name.size() && IsContinuation(name[end]));
+      if (size > room) break;
+      room -= size;
+      for (; at < end; ++at) {
+        if (Is(name[at], kParameter)) {
+          out += name[at];
+        } else {
+          AppendHexByte(name[at], out, '%');
+        }
+      }
+    }
+  }
+}
+
+void AppendFile(const MailFile& file, bool is_inline, std::string& out) {
+  out += "Content-Type: ";
+  out += file.content_type;
+  out += "\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: ";
+  out += is_inline ? "inline" : "attachment";
+  AppendFilename(file.filename, out);
+  if (!file.content_id.empty()) {
+    out += "\r\nContent-ID: <";
+    out += file.content_id;
+    out += '>';
+  }
+  out += "\r\n\r\n";
+  out.reserve(out.size() + file.base64.size() + file.base64.size() / kBase64Line * 2 + 2);
+  for (size_t at = 0; at < file.base64.size(); at += kBase64Line) {
+    out += file.base64.substr(at, kBase64Line);
+    out += "\r\n";
+  }
+}
+
+// mixed > related > alternative, each only where it has more than one part. Files that the HTML can show by their
+// Content-ID are related to it, all others are beside it.
+void AppendBody(const MailContent& content, std::string& scratch, std::string& out) {
+  auto belongs_to_html = [&](const MailFile& file) { return !file.content_id.empty() && !content.html.empty(); };
+  const bool has_related = std::any_of(content.files.begin(), content.files.end(), belongs_to_html);
+  const bool is_mixed = !std::all_of(content.files.begin(), content.files.end(), belongs_to_html);
+  const bool has_alternative = !content.html.empty() && !content.text.empty();
+  std::array<char, 16> characters{};
+  if (has_related || is_mixed || has_alternative) characters = MakeBoundaryDigits(content);
+  const std::string_view digits(characters.data(), characters.size());
+
+  std::optional<Multipart> mixed;
+  if (is_mixed) {
+    mixed.emplace("mixed;", "M", digits, out);
+    mixed->BeginPart();
+  }
+  std::optional<Multipart> related;
+  if (has_related) {
+    related.emplace(
+        has_alternative ? "related; type=\"multipart/alternative\";\r\n" : "related; type=\"text/html\";\r\n", "R",
+        digits, out);
+    related->BeginPart();
+  }
+  AppendTexts(content, digits, scratch, out);
+  if (related) {
+    for (const MailFile& file : content.files) {
+      if (!belongs_to_html(file)) continue;
+      related->BeginPart();
+      AppendFile(file, true, out);
+    }
+    related->End();
+  }
+  if (mixed) {
+    for (const MailFile& file : content.files) {
+      if (belongs_to_html(file)) continue;
+      mixed->BeginPart();
+      AppendFile(file, false, out);
+    }
+    mixed->End();
   }
 }
 
@@ -492,14 +678,34 @@ Status CheckMailbox(const Mailbox& mailbox, const char* what) {
 Status Check(const MailContent& content) {
   if (content.from == nullptr || content.to.empty()) return Status::Invalid("a mail needs a sender and a recipient");
   if (Status status = CheckMailbox(*content.from, "the sender"); !status.ok()) return status;
-  for (const Mailbox& mailbox : content.to) {
-    if (Status status = CheckMailbox(mailbox, "a recipient"); !status.ok()) return status;
+  for (const auto& mailboxes : {content.to, content.cc, content.reply_to}) {
+    for (const Mailbox& mailbox : mailboxes) {
+      if (Status status = CheckMailbox(mailbox, "a recipient"); !status.ok()) return status;
+    }
   }
   if (const char* problem = HeaderTextProblem(content.subject)) {
     return Status::Invalid(std::string("the subject ") + problem);
   }
   if (const char* problem = HeaderTextProblem(content.message_id)) {
     return Status::Invalid(std::string("the Message-ID ") + problem);
+  }
+  for (const NamedText& header : content.headers) {
+    if (header.name.empty() || !AllAre(header.name, kAtext))
+      return Status::Invalid("a header has no name that can be one");
+    if (header.value.empty()) return Status::Invalid("the header " + header.name + " is empty");
+    if (const char* problem = HeaderTextProblem(header.value)) {
+      return Status::Invalid("the header " + header.name + " " + problem);
+    }
+  }
+  for (const MailFile& file : content.files) {
+    for (const std::string_view field : {file.filename, file.content_type, file.content_id}) {
+      if (const char* problem = HeaderTextProblem(field))
+        return Status::Invalid(std::string("a field of a file ") + problem);
+    }
+    if (file.filename.empty() || file.content_type.empty()) return Status::Invalid("a file needs a name and a type");
+    if (!AllAre(file.content_type, kPrintable) || !AllAre(file.content_id, kPrintable)) {
+      return Status::Invalid("a file's type or Content-ID is not ASCII");
+    }
   }
   if (Status status = CheckBody(content.text, "the text part"); !status.ok()) return status;
   return CheckBody(content.html, "the HTML part");
@@ -519,33 +725,16 @@ Status MimeComposer::Compose(const MailContent& content, std::string& out) {
   AppendDate(date, out);
   AppendMailboxes("From:", {content.from, 1}, out);
   AppendMailboxes("To:", content.to, out);
+  if (!content.cc.empty()) AppendMailboxes("Cc:", content.cc, out);
+  if (!content.reply_to.empty()) AppendMailboxes("Reply-To:", content.reply_to, out);
   out += "Message-ID: ";
   out += content.message_id;
   out += "\r\n";
   AppendSubject(content.subject, out);
+  for (const NamedText& header : content.headers) AppendHeader(header, out);
   out += "MIME-Version: 1.0\r\nAuto-Submitted: auto-generated\r\n";  // RFC 3834: no vacation replies, please
-
-  if (content.html.empty()) {
-    AppendPart(kTextType, content.text, scratch_, out);
-  } else if (content.text.empty()) {
-    AppendPart(kHtmlType, content.html, scratch_, out);
-  } else {
-    const std::array<char, 18> characters = MakeBoundary(content);
-    const std::string_view boundary(characters.data(), characters.size());
-    out += "Content-Type: multipart/alternative; boundary=\"";
-    out += boundary;
-    out += "\"\r\n\r\n--";
-    out += boundary;
-    out += "\r\n";
-    AppendPart(kTextType, content.text, scratch_, out);
-    out += "--";
-    out += boundary;
-    out += "\r\n";
-    AppendPart(kHtmlType, content.html, scratch_, out);
-    out += "--";
-    out += boundary;
-    out += "--\r\n";
-  }
+  is_7bit_ = CountNonAscii(out) == 0;
+  AppendBody(content, scratch_, out);
   return {};
 }
 

@@ -85,7 +85,15 @@ SIZE(postbus_header, 32);
 FIELD(postbus_header, name, 0, 16);
 FIELD(postbus_header, value, 16, 16);
 
-SIZE(postbus_parts, 120);
+SIZE(postbus_attachment, 72);
+FIELD(postbus_attachment, size, 0, 4);
+FIELD(postbus_attachment, reserved, 4, 4);
+FIELD(postbus_attachment, filename, 8, 16);
+FIELD(postbus_attachment, content_type, 24, 16);
+FIELD(postbus_attachment, content_id, 40, 16);
+FIELD(postbus_attachment, base64, 56, 16);
+
+SIZE(postbus_parts, 192);
 FIELD(postbus_parts, size, 0, 4);
 FIELD(postbus_parts, n_to, 4, 4);
 FIELD(postbus_parts, from, 8, 32);
@@ -97,6 +105,18 @@ FIELD(postbus_parts, date_unix_ms, 96, 8);
 FIELD(postbus_parts, headers, 104, 8);
 FIELD(postbus_parts, n_headers, 112, 4);
 FIELD(postbus_parts, reserved, 116, 4);
+FIELD(postbus_parts, cc, 120, 8);
+FIELD(postbus_parts, bcc, 128, 8);
+FIELD(postbus_parts, reply_to, 136, 8);
+FIELD(postbus_parts, n_cc, 144, 4);
+FIELD(postbus_parts, n_bcc, 148, 4);
+FIELD(postbus_parts, n_reply_to, 152, 4);
+FIELD(postbus_parts, n_attachments, 156, 4);
+FIELD(postbus_parts, attachments, 160, 8);
+FIELD(postbus_parts, tags, 168, 8);
+FIELD(postbus_parts, metadata, 176, 8);
+FIELD(postbus_parts, n_tags, 184, 4);
+FIELD(postbus_parts, n_metadata, 188, 4);
 
 SIZE(postbus_mail, 128);
 FIELD(postbus_mail, size, 0, 4);

@@ -13,6 +13,10 @@ constexpr int64_t kChristmas2025 = 1766692800123;  // 2025-12-25T20:00:00.123Z
 struct Mail {
   Mailbox from{"Usual Store", "noreply@usualstore.com"};
   std::vector<Mailbox> to{{"", "anna@example.org"}};
+  std::vector<Mailbox> cc;
+  std::vector<Mailbox> reply_to;
+  std::vector<NamedText> headers;
+  std::vector<MailFile> files;
   std::string subject = "Hello";
   std::string text = "Hi\n";
   std::string html;
@@ -23,9 +27,13 @@ struct Mail {
 MailContent ContentOf(const Mail& mail) {
   return {.from = &mail.from,
           .to = mail.to,
+          .cc = mail.cc,
+          .reply_to = mail.reply_to,
           .subject = mail.subject,
           .text = mail.text,
           .html = mail.html,
+          .headers = mail.headers,
+          .files = mail.files,
           .message_id = mail.message_id,
           .date_unix_ms = mail.date};
 }
@@ -317,6 +325,180 @@ TEST(MimeComposer, BoundaryIsNotInAPart) {
   EXPECT_EQ(mail.html.find(Header(Compose(mail), "Content-Type").substr(47, boundary.size())), std::string::npos);
 }
 
+TEST(MimeComposer, CcReplyToAndMoreHeaders) {
+  Mail mail;
+  mail.cc = {{"Jürgen", "j@example.org"}, {"", "k@example.org"}};
+  mail.reply_to = {{"Support", "support@usualstore.com"}};
+  mail.headers = {{"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"}, {"X-Name", "Grüße"}};
+  EXPECT_EQ(Compose(mail),
+            "Date: Thu, 25 Dec 2025 20:00:00 +0000\r\n"
+            "From: Usual Store <noreply@usualstore.com>\r\n"
+            "To: anna@example.org\r\n"
+            "Cc: =?UTF-8?Q?J=C3=BCrgen?= <j@example.org>, k@example.org\r\n"
+            "Reply-To: Support <support@usualstore.com>\r\n"
+            "Message-ID: <550e8400@usualstore.com>\r\n"
+            "Subject: Hello\r\n"
+            "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+            "X-Name: =?UTF-8?B?R3LDvMOfZQ==?=\r\n"
+            "MIME-Version: 1.0\r\n"
+            "Auto-Submitted: auto-generated\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            "Content-Transfer-Encoding: 7bit\r\n"
+            "\r\n"
+            "Hi\r\n");
+}
+
+TEST(MimeComposer, AsciiHeadersStayOnOneLine) {
+  Mail mail;
+  const std::string url = "<https://usualstore.com/u?token=" + std::string(500, 'x') + "&a=?b?q>, <mailto:u@x.example>";
+  mail.headers = {{"List-Unsubscribe", url}, {"X-Full", std::string(990, 'y')}};
+  const std::string composed = Compose(mail);
+  EXPECT_EQ(Header(composed, "List-Unsubscribe"), "List-Unsubscribe: " + url);
+  EXPECT_EQ(Header(composed, "X-Full"), "X-Full: " + std::string(990, 'y'));
+  mail.headers = {
+      {"X-Full", std::string(991, 'y')}, {"X-Encoded", "a =?UTF-8?Q?b?= c"}, {"X-Tab", "a\tb"}, {"X-Blank", "a "}};
+  const std::string encoded = Compose(mail);
+  EXPECT_TRUE(Header(encoded, "X-Full").starts_with("X-Full: =?UTF-8?Q?yyy"));
+  EXPECT_EQ(Header(encoded, "X-Encoded"), "X-Encoded: =?UTF-8?B?YSA9P1VURi04P1E/Yj89IGM=?=");
+  EXPECT_EQ(Header(encoded, "X-Tab"), "X-Tab: =?UTF-8?B?YQli?=");
+  EXPECT_EQ(Header(encoded, "X-Blank"), "X-Blank: =?UTF-8?Q?a_?=");
+}
+
+TEST(MimeComposer, MixedRelatedAlternative) {
+  Mail mail;
+  mail.html = "<img src=\"cid:logo\">";
+  mail.files = {{"invoice.pdf", "application/pdf", "", "JVBERi0xLjQK"},
+                {"logo.png", "image/png", "logo", "iVBORw0KGgo="}};
+  const std::string composed = Compose(mail);
+  EXPECT_EQ(composed.substr(composed.find("Content-Type:")),
+            "Content-Type: multipart/mixed; boundary=\"=_MC97EAB0E1DED6D50\"\r\n"
+            "\r\n"
+            "--=_MC97EAB0E1DED6D50\r\n"
+            "Content-Type: multipart/related; type=\"multipart/alternative\";\r\n"
+            " boundary=\"=_RC97EAB0E1DED6D50\"\r\n"
+            "\r\n"
+            "--=_RC97EAB0E1DED6D50\r\n"
+            "Content-Type: multipart/alternative; boundary=\"=_C97EAB0E1DED6D50\"\r\n"
+            "\r\n"
+            "--=_C97EAB0E1DED6D50\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            "Content-Transfer-Encoding: 7bit\r\n"
+            "\r\n"
+            "Hi\r\n"
+            "--=_C97EAB0E1DED6D50\r\n"
+            "Content-Type: text/html; charset=utf-8\r\n"
+            "Content-Transfer-Encoding: 7bit\r\n"
+            "\r\n"
+            "<img src=\"cid:logo\">\r\n"
+            "--=_C97EAB0E1DED6D50--\r\n"
+            "--=_RC97EAB0E1DED6D50\r\n"
+            "Content-Type: image/png\r\n"
+            "Content-Transfer-Encoding: base64\r\n"
+            "Content-Disposition: inline;\r\n"
+            " filename=\"logo.png\"\r\n"
+            "Content-ID: <logo>\r\n"
+            "\r\n"
+            "iVBORw0KGgo=\r\n"
+            "--=_RC97EAB0E1DED6D50--\r\n"
+            "--=_MC97EAB0E1DED6D50\r\n"
+            "Content-Type: application/pdf\r\n"
+            "Content-Transfer-Encoding: base64\r\n"
+            "Content-Disposition: attachment;\r\n"
+            " filename=\"invoice.pdf\"\r\n"
+            "\r\n"
+            "JVBERi0xLjQK\r\n"
+            "--=_MC97EAB0E1DED6D50--\r\n");
+}
+
+TEST(MimeComposer, OnlyTheLevelsThatAreNeeded) {
+  auto levels = [](Mail mail) {
+    const std::string composed = Compose(mail);
+    std::string found;
+    for (size_t at = composed.find("multipart/"); at != std::string::npos; at = composed.find("multipart/", at + 1)) {
+      if (composed.substr(at - 6, 6) != "type=\"") found += composed[at + 10];
+    }
+    return found;
+  };
+  const MailFile file{"a", "a/b", "", "QUJD"};
+  const MailFile image{"i", "image/png", "logo", "QUJD"};
+  Mail mail;
+  EXPECT_EQ(levels(mail), "");
+  mail.files = {file};
+  EXPECT_EQ(levels(mail), "m");
+  mail.files = {image};
+  EXPECT_EQ(levels(mail), "m") << "no HTML to be related to";
+  EXPECT_EQ(Header(Compose(mail), "Content-ID"), "Content-ID: <logo>");
+  mail.html = "<p>";
+  EXPECT_EQ(levels(mail), "ra");
+  mail.text = "";
+  EXPECT_EQ(levels(mail), "r");
+  EXPECT_NE(Compose(mail).find("multipart/related; type=\"text/html\";\r\n boundary="), std::string::npos);
+  mail.files = {file, image, file};
+  EXPECT_EQ(levels(mail), "mr");
+  mail.files = {file};
+  EXPECT_EQ(levels(mail), "m");
+}
+
+TEST(MimeComposer, FileNames) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"a.pdf", "filename=\"a.pdf\""},
+      {"a \"b\" (c);.pdf", "filename=\"a \\\"b\\\" (c);.pdf\""},
+      {"100%.pdf", "filename=\"100%.pdf\""},
+      {"Grüße.pdf", "filename*=UTF-8''Gr%C3%BC%C3%9Fe.pdf"},
+      {"=?utf-8?q?x?=.pdf", "filename*=UTF-8''%3D%3Futf-8%3Fq%3Fx%3F%3D.pdf"},
+      {" a", "filename*=UTF-8''%20a"},
+      {std::string(60, 'x'), "filename=\"" + std::string(60, 'x') + "\""},
+      {std::string(61, 'x'), "filename*0*=UTF-8''" + std::string(56, 'x') + ";\r\n filename*1*=" + std::string(5, 'x')},
+      {std::string(55, 'x') + "é.pdf", "filename*0*=UTF-8''" + std::string(55, 'x') + ";\r\n filename*1*=%C3%A9.pdf"},
+  };
+  for (const auto& [name, expected] : cases) {
+    Mail mail;
+    mail.files = {{name, "application/pdf", "", "QUJD"}};
+    const std::string composed = Compose(mail);
+    ExpectCanonical(composed);
+    EXPECT_NE(composed.find("Content-Disposition: attachment;\r\n " + expected + "\r\n"), std::string::npos)
+        << composed;
+  }
+  Mail mail;
+  const std::string longest = Repeated("日", 85);  // 255 bytes
+  mail.files = {{longest, "application/pdf", "", "QUJD"}};
+  const std::string composed = Compose(mail);
+  EXPECT_NE(composed.find(" filename*13*="), std::string::npos);
+  size_t start = 0;
+  for (size_t end; (end = composed.find("\r\n", start)) != std::string::npos; start = end + 2)
+    EXPECT_LE(end - start, 78u);
+}
+
+TEST(MimeComposer, Base64OfFilesInLinesOf76) {
+  Mail mail;
+  mail.files = {{"a", "a/b", "", ""}};
+  for (const size_t size : {4u, 76u, 80u, 152u, 156u}) {
+    const std::string base64(size, 'A');
+    mail.files[0].base64 = base64;
+    std::string lines;
+    for (size_t at = 0; at < size; at += 76) lines += base64.substr(at, 76) + "\r\n";
+    EXPECT_NE(Compose(mail).find("\r\n\r\n" + lines + "--"), std::string::npos) << size;
+  }
+}
+
+TEST(MimeComposer, SaysWhetherItIs7Bit) {
+  MimeComposer composer;
+  std::string out;
+  Mail mail;
+  mail.text = mail.html = mail.subject = mail.from.name = "日本語";
+  mail.files = {{"日本", "a/b", "", "QUJD"}};
+  ASSERT_TRUE(composer.Compose(ContentOf(mail), out).ok());
+  EXPECT_TRUE(composer.is_7bit());
+  for (std::vector<Mailbox>* list : {&mail.to, &mail.cc, &mail.reply_to}) {
+    Mail other = mail;
+    (list == &mail.to ? other.to : list == &mail.cc ? other.cc : other.reply_to) = {{"", "jürgen@example.org"}};
+    ASSERT_TRUE(composer.Compose(ContentOf(other), out).ok());
+    EXPECT_FALSE(composer.is_7bit());
+  }
+  ASSERT_TRUE(composer.Compose(ContentOf(mail), out).ok());
+  EXPECT_TRUE(composer.is_7bit());
+}
+
 TEST(MimeComposer, SameInputSameBytes) {
   Mail mail;
   mail.html = "<p>ü</p>";
@@ -362,6 +544,17 @@ TEST(MimeComposer, RefusesWhatNoFieldMayContain) {
   EXPECT_NE(error([](Mail& m) { m.to[0].address = ""; }), "");
   EXPECT_NE(error([](Mail& m) { m.to.clear(); }), "");
   EXPECT_NE(error([](Mail& m) { m.message_id = "<a@b>\n"; }), "");
+  EXPECT_NE(error([](Mail& m) { m.cc = {{"a\r\nX: y", "a@b"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.reply_to = {{"", "a@b\r\nX: y"}}; }), "");
+  EXPECT_EQ(error([](Mail& m) { m.headers = {{"X-A", "a\r\nBcc: b@c"}}; }), "the header X-A has a line break in it");
+  EXPECT_NE(error([](Mail& m) { m.headers = {{"X-A: b\r\nX", "v"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.headers = {{"", "v"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.headers = {{"X-A", ""}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.files = {{"a\nb", "a/b", "", "QUJD"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.files = {{"a", "a/b\r\nX: y", "", "QUJD"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.files = {{"a", "a/b", "c>\r\nX: y", "QUJD"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.files = {{"a", "a/ü", "", "QUJD"}}; }), "");
+  EXPECT_NE(error([](Mail& m) { m.files = {{"", "a/b", "", "QUJD"}}; }), "");
   EXPECT_EQ(error([](Mail& m) { m.text = std::string("a\0b", 3); }), "the text part has a NUL byte in it");
   EXPECT_EQ(error([](Mail& m) { m.html = "\xC3"; }), "the HTML part is not UTF-8");
   for (const char* bad : {"\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE0\x80\x80", "\xF0\x80\x80\x80", "\x80",

@@ -1,6 +1,7 @@
 // Composes the mails that mime_oracle_test.py sends on stdin and writes them to stdout. Both ways netstrings
-// (`3:abc,`). A mail: sender's name and address, number of recipients, their names and addresses, subject, text, html,
-// Message-ID, date in ms. The answer: `ok` or `refused`, then the mail or the reason.
+// (`3:abc,`). A mail: sender's name and address; to, cc and reply_to, each the number of mailboxes, then their names
+// and addresses; the number of headers, their names and values; the number of files, name, type, Content-ID and base64
+// of each; subject, text, html, Message-ID, date in ms. The answer: `ok` or `refused`, then the mail or the reason.
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -30,6 +31,14 @@ postbus::Mailbox NextMailbox(std::string_view& input) {
   return mailbox;
 }
 
+size_t NextCount(std::string_view& input) { return std::stoul(std::string(Next(input))); }
+
+std::vector<postbus::Mailbox> NextMailboxes(std::string_view& input) {
+  std::vector<postbus::Mailbox> mailboxes(NextCount(input));
+  for (postbus::Mailbox& mailbox : mailboxes) mailbox = NextMailbox(input);
+  return mailboxes;
+}
+
 }  // namespace
 
 int main() {
@@ -39,11 +48,28 @@ int main() {
   std::string mail;
   while (!input.empty()) {
     const postbus::Mailbox from = NextMailbox(input);
-    std::vector<postbus::Mailbox> to(std::stoul(std::string(Next(input))));
-    for (postbus::Mailbox& mailbox : to) mailbox = NextMailbox(input);
+    const std::vector<postbus::Mailbox> to = NextMailboxes(input);
+    const std::vector<postbus::Mailbox> cc = NextMailboxes(input);
+    const std::vector<postbus::Mailbox> reply_to = NextMailboxes(input);
+    std::vector<postbus::NamedText> headers(NextCount(input));
+    for (postbus::NamedText& header : headers) {
+      header.name = Next(input);
+      header.value = Next(input);
+    }
+    std::vector<postbus::MailFile> files(NextCount(input));
+    for (postbus::MailFile& file : files) {
+      file.filename = Next(input);
+      file.content_type = Next(input);
+      file.content_id = Next(input);
+      file.base64 = Next(input);
+    }
     postbus::MailContent content;
     content.from = &from;
     content.to = to;
+    content.cc = cc;
+    content.reply_to = reply_to;
+    content.headers = headers;
+    content.files = files;
     content.subject = Next(input);
     content.text = Next(input);
     content.html = Next(input);

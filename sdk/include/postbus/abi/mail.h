@@ -14,7 +14,19 @@ typedef struct postbus_header {
   postbus_str value; /* unfolded, UTF-8, not encoded */
 } postbus_header;
 
-/* The mail in pieces, for providers that compose it themselves. Text is UTF-8 with LF or CRLF line ends. */
+/* A file of the mail. */
+typedef struct postbus_attachment {
+  uint32_t size;
+  uint32_t reserved;
+  postbus_str filename;
+  postbus_str content_type; /* RFC 2045 type/subtype, perhaps with parameters; never empty */
+  postbus_str content_id;   /* without angle brackets; not empty: inline, the html refers to it as cid: and this */
+  postbus_str base64;       /* what it holds: RFC 4648 section 4, padded, no line breaks */
+} postbus_attachment;
+
+/* The mail in pieces, for providers that compose it themselves. Text is UTF-8 with LF or CRLF line ends. `to`, `cc` and
+ * `bcc` are together the recipients of this attempt, in the envelope's order: who had the mail before, or may not get
+ * it, is in none of them. So `to` can be empty where `cc` or `bcc` is not. */
 typedef struct postbus_parts {
   uint32_t size;
   uint32_t n_to;
@@ -24,9 +36,21 @@ typedef struct postbus_parts {
   postbus_str text;
   postbus_str html;
   int64_t date_unix_ms; /* of the Date header */
-  const postbus_header* headers;
+  const postbus_header* headers; /* besides those of the fields here, Message-ID and what a provider writes itself */
   uint32_t n_headers;
   uint32_t reserved;
+  const postbus_mailbox* cc;
+  const postbus_mailbox* bcc; /* in no header */
+  const postbus_mailbox* reply_to;
+  uint32_t n_cc;
+  uint32_t n_bcc;
+  uint32_t n_reply_to;
+  uint32_t n_attachments;
+  const postbus_attachment* const* attachments;
+  const postbus_str* tags;        /* for providers that sort mails by such */
+  const postbus_header* metadata; /* for providers that give it back in their reports */
+  uint32_t n_tags;
+  uint32_t n_metadata;
 } postbus_parts;
 
 enum {
