@@ -63,6 +63,9 @@ void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, c
       LogLine(log, LogLevel::kInfo, "route").Add("match", "*").Add("use", route.use.front());
     }
   }
+  if (worker != nullptr && !config.recipients.redirect_to.empty()) {
+    LogLine(log, LogLevel::kWarning, "every mail goes to recipients.redirect_to, none to its recipients");
+  }
   if (api != nullptr) {
     LogLine(log, LogLevel::kInfo, "api listens").Add("at", Listener(config.api.address, api->port()));
   }

@@ -90,6 +90,12 @@ struct LogConfig {
   Format format = Format::kAuto;
 };
 
+// Who may really get mail. For staging: never a customer.
+struct RecipientsConfig {
+  std::string redirect_to;              // "" or a mailbox: gets every mail instead of its recipients
+  std::vector<std::string> allow{"*"};  // globs; mail for any other address is dead-lettered
+};
+
 struct ListenConfig {
   std::string address = "127.0.0.1";
   uint16_t port = 0;
@@ -106,6 +112,7 @@ struct Config {
   std::vector<TransportConfig> transports;
   std::vector<RouteConfig> routes;
   RetryConfig retry;
+  RecipientsConfig recipients;
   EventLimits limits;
   ListenConfig api{.address = "127.0.0.1", .port = 8080, .mark = {}};
   ListenConfig admin{.address = "127.0.0.1", .port = 9464, .mark = {}};

@@ -14,6 +14,7 @@
 #include "event/email_event.h"
 #include "host/plugin_options.h"
 #include "host/read_file.h"
+#include "host/recipient_policy.h"
 
 namespace postbus {
 namespace {
@@ -454,6 +455,40 @@ void ReadRetry(Section section, RetryConfig& retry) {
   section.Done();
 }
 
+// The mailbox at `key`, checked and as it is written; "" is none.
+void ReadMailbox(Section& section, std::string_view key, Loader& loader, std::string& target) {
+  const YAML::Node node = section.Get(key);
+  if (!node.IsDefined()) return;
+  const std::string path = section.PathOf(key);
+  const auto text = loader.ReadText(node, path);
+  if (!text || text->value.empty()) return;
+  if (auto mailbox = ParseMailbox(text->value); !mailbox.ok()) {
+    loader.Fail(text->mark, path, std::string(mailbox.status().message()));
+  }
+  target = text->value;
+}
+
+void ReadRecipients(Section section, Loader& loader, RecipientsConfig& recipients) {
+  ReadMailbox(section, "redirect_to", loader, recipients.redirect_to);
+  if (section.Get("allow").IsDefined()) {
+    recipients.allow.clear();
+    section.ForEachText("allow", [&](const Text& text, const std::string& path) {
+      if (text.value.find_first_of("@*") == std::string::npos) {
+        loader.Fail(text.mark, path, "\"" + text.value + "\" matches no address; write *@" + text.value);
+      }
+      recipients.allow.push_back(text.value);
+    });
+    if (recipients.allow.empty()) {
+      loader.Fail(section.MarkOfKey("allow"), section.PathOf("allow"), "is empty: nobody could get a mail");
+    }
+  }
+  const RecipientPolicy policy(recipients);
+  if (policy.redirect_to() != nullptr && !policy.Allows(policy.redirect_to()->address)) {
+    loader.Fail(section.MarkOfKey("redirect_to"), section.PathOf("redirect_to"), "is not among recipients.allow");
+  }
+  section.Done();
+}
+
 void ReadRoot(Section root, Loader& loader, Config& config) {
   int version = 0;
   root.ReadInteger("version", version, 1, 1);
@@ -464,15 +499,7 @@ void ReadRoot(Section root, Loader& loader, Config& config) {
   root.ReadPath("state_dir", config.queue.state_dir);
 
   Section defaults = root.Sub("defaults");
-  const YAML::Node from = defaults.Get("from");
-  if (from.IsDefined()) {
-    if (const auto text = loader.ReadText(from, "defaults.from")) {
-      if (auto mailbox = ParseMailbox(text->value); !mailbox.ok()) {
-        loader.Fail(text->mark, "defaults.from", std::string(mailbox.status().message()));
-      }
-      config.defaults_from = text->value;
-    }
-  }
+  ReadMailbox(defaults, "from", loader, config.defaults_from);
   defaults.Done();
 
   Section host = root.Sub("host");
@@ -493,6 +520,8 @@ void ReadRoot(Section root, Loader& loader, Config& config) {
   ReadTransports(root.Sub("transports"), config.transports);
   ReadRoutes(root.Get("routes"), loader, config.transports, config.routes);
   ReadRetry(root.Sub("retry"), config.retry);
+
+  ReadRecipients(root.Sub("recipients"), loader, config.recipients);
 
   Section limits = root.Sub("limits");
   limits.ReadSize("max_event", config.limits.max_bytes);

@@ -33,8 +33,4 @@ class Router {
   std::vector<Route> routes_;
 };
 
-// `*` in `pattern` stands for any run of characters, the empty one included; all else for itself. ASCII case matters
-// only if `match_case`.
-bool GlobMatches(std::string_view pattern, std::string_view text, bool match_case = true);
-
 }  // namespace postbus

@@ -20,7 +20,10 @@
 #include "event/clock.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
+#include "host/html_text.h"
+#include "host/mail_parts.h"
 #include "host/mime_composer.h"
+#include "host/recipient_policy.h"
 #include "host/redact.h"
 #include "host/retry_policy.h"
 
@@ -65,6 +68,7 @@ class Shard::Impl {
         jobs_(std::make_unique<Job[]>(capacity_)),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
+        policy_(context.config.recipients),
         writable_(context.config.transports.size()),
         decoder_(WithRoomForPatches(context.config.limits)) {
     free_.reserve(capacity_);
@@ -170,9 +174,10 @@ class Shard::Impl {
     RenderedMail rendered;                // kept only for transports that want parts
     std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
     std::vector<postbus_str> recipients;  // the envelope
-    std::vector<postbus_mailbox> to;
+    std::vector<MailFile> files;
+    std::deque<std::string> unescaped;  // base64 of files that have JSON escapes in it
     postbus_mail mail{};
-    postbus_parts parts{};
+    MailParts parts;
     AttemptResult result;
   };
 
@@ -185,13 +190,6 @@ class Shard::Impl {
     std::deque<uint32_t> ready;  // slots
     bool full = false;           // took fewer than offered; until Writable
     Breaker breaker;
-  };
-
-  // What a mail says: the event's own, or what its template made of it.
-  struct MailText {
-    std::string_view subject;
-    std::string_view text;
-    std::string_view html;
   };
 
   // Recipients of one attempt that share outcome and decision.
@@ -322,12 +320,42 @@ class Shard::Impl {
       }
       job.event.from = default_from_;
     }
+    if (!CheckRecipients(job)) return;
     context_.router.Choose(job.event, job.order);
     job.transport = PickTransport(job);
     if (!Prepare(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
     context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
     MakeReady(job);
+  }
+
+  // Dead-letters those recipients that must not get mail; false: nobody is left, the turn is over.
+  bool CheckRecipients(Job& job) {
+    if (policy_.redirect_to() != nullptr) {
+      AddOriginalRecipients(job.event);
+      return true;
+    }
+    RecipientSet refused;
+    for (size_t i = 0; i < job.event.recipient_count(); ++i) {
+      if (job.due.contains(i) && !policy_.Allows(job.event.recipient(i).address)) refused.insert(i);
+    }
+    if (refused.empty()) return true;
+    FailRecipients(job, refused, "recipient_not_allowed", "recipients.allow of the configuration has no such address");
+    job.due.bits &= ~refused.bits;
+    job.touched = true;
+    if (!job.due.empty()) return true;
+    EndTurn(job);
+    return false;
+  }
+
+  // Says in the mail whom it was for; not who was in bcc.
+  void AddOriginalRecipients(EmailEvent& event) {
+    NamedText header{"X-Postbus-Original-To", ""};
+    for (size_t i = 0; i < event.to.size() + event.cc.size(); ++i) {
+      if (i > 0) header.value += ", ";
+      header.value += event.recipient(i).address;
+    }
+    event.headers.push_back(std::move(header));
   }
 
   // The first of the route that takes mails; if none does, the first of all: it waits there.
@@ -360,48 +388,67 @@ class Shard::Impl {
 
   // Renders, where the event has a template, and composes; false: the event was dead-lettered.
   bool Prepare(Job& job) {
+    const EmailEvent& event = job.event;
     const Transport& transport = *lanes_[job.transport].transport;
-    MailText mail = {.subject = job.event.subject, .text = job.event.text, .html = job.event.html};
-    if (!job.event.template_name.empty()) {
-      RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
-      const ByteRange& data = job.event.data;
-      const std::string_view json =
-          data.size == 0 ? std::string_view("{}") : std::string_view(job.queued.value).substr(data.offset, data.size);
-      if (context_.renderer.Render(job.event.template_name, json, rendered) != RenderOutcome::kOk) {
+    RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
+    const Mailbox* redirect_to = policy_.redirect_to();
+    const int64_t timestamp = event.timestamp_unix_ms;
+    job.message_id.clear();
+    AppendMessageId(job.id, event.from.domain(), job.message_id);
+    FindFiles(job);
+    MailContent content{.from = &event.from,
+                        .to = redirect_to != nullptr ? std::span(redirect_to, 1) : std::span(event.to),
+                        .cc = redirect_to != nullptr ? std::span<const Mailbox>() : std::span(event.cc),
+                        .reply_to = event.reply_to,
+                        .subject = event.subject,
+                        .text = event.text,
+                        .html = event.html,
+                        .headers = event.headers,
+                        .files = job.files,
+                        .message_id = job.message_id,
+                        .date_unix_ms = timestamp != 0 ? timestamp : job.queued.headers.accepted_at_unix_ms};
+    if (!event.template_name.empty()) {
+      const std::string_view json = event.data.size == 0
+                                        ? std::string_view("{}")
+                                        : std::string_view(job.queued.value).substr(event.data.offset, event.data.size);
+      if (context_.renderer.Render(event.template_name, json, rendered) != RenderOutcome::kOk) {
         FailEvent(job, "render_error", Redacted(rendered.error));
         return false;
       }
-      mail.text = rendered.text;
-      mail.html = rendered.html;
-      if (mail.subject.empty()) mail.subject = rendered.subject;
-      if (mail.subject.empty()) {
+      content.text = rendered.text;
+      content.html = rendered.html;
+      if (content.subject.empty()) content.subject = rendered.subject;
+      if (content.subject.empty()) {
         FailEvent(job, "invalid_event", "/subject: neither the event nor its template has a subject");
         return false;
       }
     }
-    const int64_t timestamp = job.event.timestamp_unix_ms;
-    const int64_t date = timestamp != 0 ? timestamp : job.queued.headers.accepted_at_unix_ms;
-    job.message_id.clear();
-    AppendMessageId(job.id, job.event.from.domain(), job.message_id);
+    if (content.text.empty() && !content.html.empty()) {
+      HtmlToText(content.html, rendered.text);
+      content.text = rendered.text;
+    }
     if (transport.wants_raw()) {
-      const Status status = composer_.Compose({.from = &job.event.from,
-                                               .to = job.event.to,
-                                               .subject = mail.subject,
-                                               .text = mail.text,
-                                               .html = mail.html,
-                                               .message_id = job.message_id,
-                                               .date_unix_ms = date},
-                                              job.raw);
-      if (!status.ok()) {
+      if (const Status status = composer_.Compose(content, job.raw); !status.ok()) {
         FailEvent(job, "render_error", Redacted(status.message()));
         return false;
       }
     }
-    FillMail(job, mail, date);
+    FillMail(job, content);
     return true;
   }
 
-  void FillMail(Job& job, const MailText& mail, int64_t date) {
+  void FindFiles(Job& job) {
+    job.files.clear();
+    job.unescaped.clear();
+    for (const Attachment& attachment : job.event.attachments) {
+      job.files.push_back({.filename = attachment.filename,
+                           .content_type = attachment.content_type,
+                           .content_id = attachment.content_id,
+                           .base64 = AttachmentBase64(job.queued.value, attachment, job.unescaped.emplace_back())});
+    }
+  }
+
+  void FillMail(Job& job, const MailContent& content) {
     const EmailEvent& event = job.event;
     job.mail = {};
     job.mail.size = sizeof job.mail;
@@ -412,31 +459,24 @@ class Shard::Impl {
     job.mail.attempt = static_cast<uint32_t>(job.queued.headers.attempt) + 1;
     if (event.priority == Priority::kHigh) job.mail.flags |= POSTBUS_MAIL_HIGH;
     if (event.priority == Priority::kLow) job.mail.flags |= POSTBUS_MAIL_LOW;
-    const auto non_ascii = [](const std::string& text) {
-      return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
+    const auto non_ascii = [](const Mailbox& mailbox) {
+      return std::any_of(mailbox.address.begin(), mailbox.address.end(),
+                         [](char c) { return static_cast<unsigned char>(c) > 127; });
     };
-    if (non_ascii(event.from.address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
-    for (size_t i = 0; i < event.recipient_count(); ++i) {
-      if (non_ascii(event.recipient(i).address)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
+    for (const auto& mailboxes : {std::span(&event.from, 1), content.to, content.cc, content.reply_to}) {
+      if (std::any_of(mailboxes.begin(), mailboxes.end(), non_ascii)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
+    }
+    if (policy_.redirect_to() == nullptr && std::any_of(event.bcc.begin(), event.bcc.end(), non_ascii)) {
+      job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
     }
     const Transport& transport = *lanes_[job.transport].transport;
     if (transport.wants_raw()) {
       job.mail.raw = View(job.raw);
-      if (non_ascii(job.raw)) job.mail.flags |= POSTBUS_MAIL_8BIT;
+      if (!composer_.is_7bit()) job.mail.flags |= POSTBUS_MAIL_8BIT;
     }
     if (transport.wants_parts()) {
-      job.to.clear();
-      for (const Mailbox& to : event.to) job.to.push_back({View(to.name), View(to.address)});
-      job.parts = {};
-      job.parts.size = sizeof job.parts;
-      job.parts.from = {View(event.from.name), View(event.from.address)};
-      job.parts.to = job.to.data();
-      job.parts.n_to = static_cast<uint32_t>(job.to.size());
-      job.parts.subject = View(mail.subject);
-      job.parts.text = View(mail.text);
-      job.parts.html = View(mail.html);
-      job.parts.date_unix_ms = date;
-      job.mail.parts = &job.parts;
+      job.parts.Fill(content, event);
+      job.mail.parts = &job.parts.view();
     }
   }
 
@@ -483,13 +523,7 @@ class Shard::Impl {
     const auto now = Clock::now();
     for (size_t i = 0; i < offer; ++i) {
       Job& job = jobs_[lane.ready[i]];
-      job.indexes.clear();
-      job.recipients.clear();
-      for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
-        if (!job.due.contains(r)) continue;
-        job.indexes.push_back(r);
-        job.recipients.push_back(View(job.event.recipient(r).address));
-      }
+      FillEnvelope(job);
       job.mail.recipients = job.recipients.data();
       job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
       job.mail.deadline_ms = now_boot_ms_ + kSendWithinMs;
@@ -512,6 +546,20 @@ class Shard::Impl {
     return !lane.full && !probes && !lane.ready.empty();
   }
 
+  // The recipients of this attempt: those still due.
+  void FillEnvelope(Job& job) {
+    const Mailbox* redirect_to = policy_.redirect_to();
+    job.indexes.clear();
+    job.recipients.clear();
+    for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
+      if (!job.due.contains(r)) continue;
+      job.indexes.push_back(r);
+      if (redirect_to == nullptr) job.recipients.push_back(View(job.event.recipient(r).address));
+    }
+    if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
+    if (job.mail.parts != nullptr) job.parts.SetRecipients(job.event, job.due, redirect_to);
+  }
+
   size_t LaneIndex(const Lane& lane) const { return static_cast<size_t>(&lane - lanes_.data()); }
 
   // --- what came back ---
@@ -531,7 +579,7 @@ class Shard::Impl {
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
     groups_.clear();
     for (uint32_t i = 0; i < job.indexes.size(); ++i) {
-      const RecipientOutcome& outcome = job.result.of(i);
+      const RecipientOutcome& outcome = job.result.of(policy_.redirect_to() != nullptr ? 0 : i);
       const Decision decision = Decide(context_.config.retry, Facts(job, outcome.outcome));
       auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
         return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
@@ -640,17 +688,22 @@ class Shard::Impl {
 
   // The event itself is at fault: dead-letters everything that is due.
   void FailEvent(Job& job, std::string_view reason, const std::string& message) {
-    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
+    FailRecipients(job, job.due, reason, message);
+    EndTurn(job);
+  }
+
+  // Dead-letters these recipients without an attempt.
+  void FailRecipients(Job& job, RecipientSet who, std::string_view reason, const std::string& message) {
+    StatusRecord& record = NewRecord(job, who, UnixTimeMs());
     record.change = Change::kDeadLettered;
     record.outcome = reason;
     record.text = message;
-    AddDeadLetter(job, job.due, job.queued.headers.attempt, reason, message);
+    AddDeadLetter(job, who, job.queued.headers.attempt, reason, message);
     queue_->Report(job.queued.turn, record);
     LogLine(context_.log, LogLevel::kWarning, "dead-lettered")
         .Add("id", job.id)
         .Add("reason", reason)
         .Reply(0, "", message);
-    EndTurn(job);
   }
 
   void AddDeferred(Job& job, RecipientSet who, int64_t due_unix_ms, int attempts, std::string_view reason) {
@@ -733,6 +786,7 @@ class Shard::Impl {
     Trim(job.rendered.html);
     Trim(job.event.text);
     Trim(job.event.html);
+    job.unescaped.clear();
     free_.push_back(job.slot);
     in_use_.fetch_sub(1, std::memory_order_release);
   }
@@ -770,6 +824,7 @@ class Shard::Impl {
   const int wake_fd_;
   const int epoll_fd_;
   Mailbox default_from_;
+  const RecipientPolicy policy_;
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> stopping_{false};

@@ -183,6 +183,26 @@ log: { level: debug, format: json }
   EXPECT_EQ(config->log.format, LogConfig::Format::kJson);
 }
 
+TEST_F(ConfigLoad, Recipients) {
+  const std::string valid(kValid);
+  ASSERT_TRUE(Load(valid).ok());
+  EXPECT_EQ(Load(valid)->recipients.redirect_to, "");
+  EXPECT_EQ(Load(valid)->recipients.allow, std::vector<std::string>{"*"});
+  const auto config = Load(valid + R"(recipients: { redirect_to: "QA <qa@x.org>", allow: ["*@X.org", boss@y.org] })");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->recipients.redirect_to, "QA <qa@x.org>");
+  EXPECT_EQ(config->recipients.allow, (std::vector<std::string>{"*@X.org", "boss@y.org"}));
+  EXPECT_TRUE(Load(valid + R"(recipients: { redirect_to: "${REDIRECT:-}" })").ok()) << "empty: off";
+  EXPECT_EQ(Error(valid + R"(recipients: { redirect_to: nobody })"),
+            "postbus.yaml:6:28: recipients.redirect_to: \"nobody\" is not an address (RFC 5322 addr-spec)");
+  EXPECT_EQ(Error(valid + R"(recipients: { redirect_to: qa@y.org, allow: ["*@x.org"] })"),
+            "postbus.yaml:6:15: recipients.redirect_to: is not among recipients.allow");
+  EXPECT_EQ(Error(valid + R"(recipients: { allow: [] })"),
+            "postbus.yaml:6:15: recipients.allow: is empty: nobody could get a mail");
+  EXPECT_EQ(Error(valid + R"(recipients: { allow: [x.org] })"),
+            "postbus.yaml:6:23: recipients.allow.0: \"x.org\" matches no address; write *@x.org");
+}
+
 TEST_F(ConfigLoad, NamesPlaceKeyAndNearestKnownKey) {
   EXPECT_EQ(Error(std::string(kValid) + "hots: { threads: 2 }\n"),
             "postbus.yaml:6:1: hots: unknown key; did you mean \"host\"?");
@@ -193,8 +213,9 @@ TEST_F(ConfigLoad, NamesPlaceKeyAndNearestKnownKey) {
 
 TEST_F(ConfigLoad, RefusesDuplicateKeys) {
   EXPECT_EQ(Error(std::string(kValid) + "host: { threads: 2, threads: 3 }\n"),
-            "postbus.yaml:6:21: host.threads: duplicate key");
-  EXPECT_EQ(Error(std::string(kValid) + "version: 1\n"), "postbus.yaml:6:1: version: duplicate key");
+            "postbus.yaml:6:21: host.threads: duplicate key; it stands at postbus.yaml:6:9, too");
+  EXPECT_EQ(Error(std::string(kValid) + "version: 1\n"),
+            "postbus.yaml:6:1: version: duplicate key; it stands at postbus.yaml:1:1, too");
   EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\ntransports: { a: {plugin: x}, a: {plugin: y} }\n").substr(0, 46),
             "postbus.yaml:3:31: transports.a: duplicate key");
 }

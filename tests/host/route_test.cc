@@ -5,6 +5,8 @@
 #include <functional>
 #include <map>
 
+#include "host/glob.h"
+
 namespace postbus {
 namespace {
 

@@ -29,6 +29,7 @@ class WorkerTest : public testing::Test {
  protected:
   WorkerTest() {
     fault_file_ = testing::TempDir() + "fault." + std::to_string(getpid());
+    record_file_ = testing::TempDir() + "record." + std::to_string(getpid());
     const auto option = [](std::string name, std::string text) {
       ConfiguredOption configured;
       configured.name = std::move(name);
@@ -39,12 +40,21 @@ class WorkerTest : public testing::Test {
     TransportConfig& transport = config_.transports.emplace_back();
     transport.name = "primary";
     transport.plugin = POSTBUS_BUILD_DIR "/tests/plugins/scripted_transport.so";
-    transport.options = {option("fault_file", fault_file_), option("room", "20")};
+    transport.options = {option("fault_file", fault_file_), option("record_file", record_file_), option("room", "20")};
     config_.routes.emplace_back().use = {"primary"};
     config_.retry.backoff_ms = {30'000};
     config_.log.level = "error";
   }
-  ~WorkerTest() override { std::filesystem::remove(fault_file_); }
+  ~WorkerTest() override {
+    std::filesystem::remove(fault_file_);
+    std::filesystem::remove(record_file_);
+  }
+
+  // What the transport was given, a line a mail.
+  std::string Recorded() {
+    std::ifstream file(record_file_);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
 
   // A second transport, of which fault-while-file says nothing; the route's failover.
   void AddBackup() {
@@ -71,6 +81,7 @@ class WorkerTest : public testing::Test {
   std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Worker> worker_;
   std::string fault_file_;
+  std::string record_file_;
 };
 
 TEST_F(WorkerTest, AnAcceptedMailCompletesItsTurnAndIsReportedSent) {
@@ -263,6 +274,97 @@ TEST_F(WorkerTest, EventsAtFaultAreDeadLetteredWithAReasonAndNoAddress) {
   ASSERT_EQ(turn.dead_letters.size(), 1u);
   EXPECT_EQ(turn.dead_letters[0].outcome_class, "invalid_event");
   EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).change, Change::kSent) << "it lives";
+}
+
+constexpr std::string_view kEverything =
+    R"({"message":{"from":"N <noreply@x.org>","to":["Ann <accepted@x.org>","accepted+2@x.org"],)"
+    R"("cc":"accepted+3@x.org","bcc":["accepted+4@y.org"],"reply_to":"R <r@x.org>","subject":"S",)"
+    R"("html":"<p>Hello <a href='https:\/\/x.org/'>you</a></p>","headers":{"X-A":"b"},"tags":["t"],)"
+    R"("metadata":{"k":"v"},"attachments":[{"filename":"a.pdf","content":"Pz8\/"},)"
+    R"({"filename":"l.png","content":"QUJD","content_id":"logo"}]}})";
+
+TEST_F(WorkerTest, AMailWithoutATemplateHasAllItsPartsAndATextMadeOfItsHtml) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(std::string(kEverything)));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(4));
+  EXPECT_EQ(
+      Recorded(),
+      "rcpt accepted@x.org accepted+2@x.org accepted+3@x.org accepted+4@y.org|to Ann<accepted@x.org> <accepted+2@x.org>"
+      "|cc <accepted+3@x.org>|bcc <accepted+4@y.org>|reply_to R<r@x.org>|headers X-A=b Auto-Submitted=auto-generated"
+      "|metadata k=v|tags t|file a.pdf application/pdf  Pz8/|file l.png image/png logo QUJD"
+      "|S|Hello you (https://x.org/)\n|<p>Hello <a href='https://x.org/'>you</a></p>|flags 0\n");
+}
+
+TEST_F(WorkerTest, PartsNameOnlyTheRecipientsOfTheAttempt) {
+  Start();
+  EventHeaders headers;
+  headers.recipients = RecipientSet{0b1010};
+  const auto turn = queue_.Await(queue_.Add(std::string(kEverything), headers));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(
+      Recorded().starts_with("rcpt accepted+2@x.org accepted+4@y.org|to <accepted+2@x.org>|cc|bcc <accepted+4@y.org>|"))
+      << Recorded();
+}
+
+TEST_F(WorkerTest, SaysWhatAMailNeedsOfAServer) {
+  Start();
+  for (const std::string_view where : {"to", "cc", "bcc", "reply_to"}) {
+    std::filesystem::remove(record_file_);
+    std::string event = R"({"message":{"from":"a@x.org","subject":"ü","text":"ü","to":"accepted@x.org",")";
+    event += where == "to" ? R"(x":1,"cc)" : where;
+    event += R"(":"accepted+ü@x.org"}})";
+    EXPECT_EQ(queue_.Await(queue_.Add(event)).reports.at(0).change, Change::kSent);
+    // Nobody sees bcc in the mail itself.
+    EXPECT_TRUE(Recorded().ends_with(where == "bcc" ? "|flags 2\n" : "|flags 3\n")) << where << Recorded();
+  }
+}
+
+TEST_F(WorkerTest, RedirectToGetsEveryMailAndNobodyElse) {
+  config_.recipients.redirect_to = "QA <accepted@staging.org>";
+  Start();
+  const auto turn = queue_.Await(queue_.Add(std::string(kEverything)));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(4)) << "the event's recipients are settled by it";
+  EXPECT_TRUE(Recorded().starts_with(
+      "rcpt accepted@staging.org|to QA<accepted@staging.org>|cc|bcc|reply_to R<r@x.org>|headers X-A=b "
+      "X-Postbus-Original-To=accepted@x.org, accepted+2@x.org, accepted+3@x.org Auto-Submitted"))
+      << Recorded();
+}
+
+TEST_F(WorkerTest, ARedirectedMailThatIsRejectedIsDeadLetteredForAll) {
+  config_.recipients.redirect_to = "rejected@staging.org";
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["accepted@x.org","accepted+2@x.org"])")));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet::All(2));
+}
+
+TEST_F(WorkerTest, RecipientsThatAreNotAllowedAreDeadLetteredTheOthersGo) {
+  config_.recipients.allow = {"*@X.org", "boss@z.org"};
+  Start();
+  const auto turn = queue_.Await(queue_.Add(std::string(kEverything)));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet{0b1000});
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "recipient_not_allowed");
+  EXPECT_NE(turn.dead_letters[0].message.find("recipients.allow"), std::string::npos);
+  ASSERT_EQ(turn.reports.size(), 2u);
+  EXPECT_EQ(turn.reports[0].change, Change::kDeadLettered);
+  EXPECT_EQ(turn.reports[1].change, Change::kSent);
+  EXPECT_EQ(turn.reports[1].recipients, RecipientSet{0b0111});
+  EXPECT_EQ(Recorded().find("y.org"), std::string::npos);
+
+  std::filesystem::remove(record_file_);
+  const auto none = queue_.Await(queue_.Add(Event(R"(["a@y.org","b@y.org"])")));
+  EXPECT_EQ(none.completed, 1);
+  ASSERT_EQ(none.dead_letters.size(), 1u);
+  EXPECT_EQ(none.dead_letters[0].recipients, RecipientSet::All(2));
+  EXPECT_EQ(Recorded(), "");
 }
 
 TEST_F(WorkerTest, NothingIsSentWithoutAPermit) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -22,6 +23,7 @@ constexpr sdk::About kAbout{.id = "scripted",
                             .caps = POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_WANTS_PARTS};
 constexpr std::array kOptions = {
     sdk::StringOption("fault_file", "While it exists, fault-while-file recipients get a provider fault.").Default(""),
+    sdk::StringOption("record_file", "Gets a line a mail: its envelope and its parts.").Default(""),
     sdk::IntegerOption("room", "Mails taken at the same time.").Default("1000").Range(1, 100'000).Unit("mails")};
 
 class Scripted : public sdk::Transport {
@@ -29,6 +31,7 @@ class Scripted : public sdk::Transport {
   Scripted(sdk::Host host, const sdk::Options& options)
       : host_(host),
         fault_file_(options.String("fault_file")),
+        record_file_(options.String("record_file")),
         room_(static_cast<size_t>(options.Integer("room"))),
         thread_([this] { Run(); }) {}
 
@@ -125,7 +128,42 @@ class Scripted : public sdk::Transport {
     return POSTBUS_ACCEPTED;
   }
 
+  static void Add(std::ofstream& out, const char* what, const postbus_mailbox* mailboxes, uint32_t n) {
+    out << "|" << what;
+    for (uint32_t i = 0; i < n; ++i) {
+      out << " " << sdk::View(mailboxes[i].name) << "<" << sdk::View(mailboxes[i].address) << ">";
+    }
+  }
+
+  static void Add(std::ofstream& out, const char* what, const postbus_header* pairs, uint32_t n) {
+    out << "|" << what;
+    for (uint32_t i = 0; i < n; ++i) out << " " << sdk::View(pairs[i].name) << "=" << sdk::View(pairs[i].value);
+  }
+
+  void Record(const postbus_mail& mail) {
+    std::ofstream out(record_file_, std::ios::app);
+    const postbus_parts& parts = *mail.parts;
+    out << "rcpt";
+    for (uint32_t i = 0; i < mail.n_recipients; ++i) out << " " << sdk::View(mail.recipients[i]);
+    Add(out, "to", parts.to, parts.n_to);
+    Add(out, "cc", parts.cc, parts.n_cc);
+    Add(out, "bcc", parts.bcc, parts.n_bcc);
+    Add(out, "reply_to", parts.reply_to, parts.n_reply_to);
+    Add(out, "headers", parts.headers, parts.n_headers);
+    Add(out, "metadata", parts.metadata, parts.n_metadata);
+    out << "|tags";
+    for (uint32_t i = 0; i < parts.n_tags; ++i) out << " " << sdk::View(parts.tags[i]);
+    for (uint32_t i = 0; i < parts.n_attachments; ++i) {
+      const postbus_attachment& file = *parts.attachments[i];
+      out << "|file " << sdk::View(file.filename) << " " << sdk::View(file.content_type) << " "
+          << sdk::View(file.content_id) << " " << sdk::View(file.base64);
+    }
+    out << "|" << sdk::View(parts.subject) << "|" << sdk::View(parts.text) << "|" << sdk::View(parts.html) << "|flags "
+        << mail.flags << "\n";
+  }
+
   void Deliver(const postbus_mail& mail) {
+    if (!record_file_.empty()) Record(mail);
     const uint64_t token = mail.token;
     uint8_t verdict = POSTBUS_ABORT;
     host_.PermitSend(std::span(&token, 1), std::span(&verdict, 1));
@@ -153,6 +191,7 @@ class Scripted : public sdk::Transport {
 
   const sdk::Host host_;
   const std::string fault_file_;
+  const std::string record_file_;
   const size_t room_;
   std::set<std::string> seen_;
   mutable std::mutex mutex_;

@@ -35,7 +35,7 @@ typedef struct postbus_parts {
   postbus_str subject;
   postbus_str text;
   postbus_str html;
-  int64_t date_unix_ms; /* of the Date header */
+  int64_t date_unix_ms;          /* of the Date header */
   const postbus_header* headers; /* besides those of the fields here, Message-ID and what a provider writes itself */
   uint32_t n_headers;
   uint32_t reserved;

@@ -1,0 +1,20 @@
+#include "host/recipient_policy.h"
+
+#include <algorithm>
+
+#include "host/glob.h"
+
+namespace postbus {
+
+RecipientPolicy::RecipientPolicy(const RecipientsConfig& config)
+    : allow_(config.allow), allows_all_(std::find(allow_.begin(), allow_.end(), "*") != allow_.end()) {
+  if (auto mailbox = ParseMailbox(config.redirect_to); mailbox.ok()) redirect_to_ = std::move(*mailbox);
+}
+
+bool RecipientPolicy::Allows(std::string_view address) const {
+  return allows_all_ || std::any_of(allow_.begin(), allow_.end(), [&](const std::string& glob) {
+           return GlobMatches(glob, address, /*match_case=*/false);
+         });
+}
+
+}  // namespace postbus
