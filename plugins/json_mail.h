@@ -33,12 +33,54 @@ inline void Address(Writer& json, const postbus_mailbox& mailbox) {
   json.EndObject();
 }
 
-// Nothing where there are none.
-inline void Addresses(Writer& json, const char* name, std::span<const postbus_mailbox> mailboxes) {
-  if (mailboxes.empty()) return;
+// [{"email":"a@b"},…]; nothing where there are none. So all that follow.
+inline void Addresses(Writer& json, const char* name, const postbus_mailbox* mailboxes, uint32_t n) {
+  if (n == 0) return;
   json.Key(name);
   json.StartArray();
-  for (const postbus_mailbox& mailbox : mailboxes) Address(json, mailbox);
+  for (uint32_t i = 0; i < n; ++i) Address(json, mailboxes[i]);
+  json.EndArray();
+}
+
+// {"X-Name":"value"}
+inline void Headers(Writer& json, const char* name, const postbus_parts& parts) {
+  if (parts.n_headers == 0) return;
+  json.Key(name);
+  json.StartObject();
+  for (uint32_t i = 0; i < parts.n_headers; ++i) {
+    Member(json, sdk::View(parts.headers[i].name), sdk::View(parts.headers[i].value));
+  }
+  json.EndObject();
+}
+
+// The event's metadata and its id, which the provider gives back in its reports. Never nothing.
+inline void Metadata(Writer& json, const char* name, const postbus_mail& mail) {
+  json.Key(name);
+  json.StartObject();
+  Member(json, "postbus_id", sdk::View(mail.event_id));
+  for (uint32_t i = 0; i < mail.parts->n_metadata; ++i) {
+    const postbus_header& one = mail.parts->metadata[i];
+    if (sdk::View(one.name) != "postbus_id") Member(json, sdk::View(one.name), sdk::View(one.value));
+  }
+  json.EndObject();
+}
+
+// [{"content":base64,"type":"image/png","filename":"a.png","disposition":"inline","content_id":"logo"}]
+inline void Attachments(Writer& json, const postbus_parts& parts) {
+  if (parts.n_attachments == 0) return;
+  json.Key("attachments");
+  json.StartArray();
+  for (uint32_t i = 0; i < parts.n_attachments; ++i) {
+    const postbus_attachment& file = *parts.attachments[i];
+    const std::string_view type = sdk::View(file.content_type);
+    json.StartObject();
+    Member(json, "content", sdk::View(file.base64));
+    Member(json, "type", type.substr(0, type.find(';')));  // without parameters: SendGrid refuses a semicolon
+    Member(json, "filename", sdk::View(file.filename));
+    Member(json, "disposition", file.content_id.size == 0 ? "attachment" : "inline");
+    if (file.content_id.size != 0) Member(json, "content_id", sdk::View(file.content_id));
+    json.EndObject();
+  }
   json.EndArray();
 }
 

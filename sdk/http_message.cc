@@ -19,13 +19,6 @@ bool EqualNoCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return Lower(x) == Lower(y); });
 }
 
-const postbus_mailbox* Find(const postbus_mailbox* mailboxes, uint32_t n, std::string_view address) {
-  const auto* const end = mailboxes + n;
-  const auto* const found =
-      std::find_if(mailboxes, end, [&](const postbus_mailbox& m) { return View(m.address) == address; });
-  return found == end ? nullptr : found;
-}
-
 }  // namespace
 
 std::string_view HttpResponse::Header(std::string_view name) const {
@@ -104,21 +97,6 @@ void AppendBase64(std::string_view bytes, std::string& out) {
                     reinterpret_cast<const unsigned char*>(piece.data()), static_cast<int>(piece.size()));
     out.pop_back();
   }
-}
-
-Addressees AddresseesOf(const postbus_mail& mail) {
-  const postbus_parts& parts = *mail.parts;
-  Addressees all;
-  for (uint32_t i = 0; i < mail.n_recipients; ++i) {
-    const std::string_view address = View(mail.recipients[i]);
-    if (const auto* to = Find(parts.to, parts.n_to, address)) {
-      all.to.push_back(*to);
-    } else {
-      all.bcc.push_back({.name = Str(""), .address = mail.recipients[i]});
-    }
-  }
-  if (mail.n_recipients == 1 && all.to.empty()) all.to.swap(all.bcc);
-  return all;
 }
 
 }  // namespace postbus::sdk

@@ -50,22 +50,26 @@ Transport::Transport(sdk::Host host, const sdk::Options& options)
 
 std::optional<sdk::Outcome> Transport::Build(const postbus_mail& mail, sdk::HttpRequest& request) {
   const postbus_parts& parts = *mail.parts;
-  const sdk::Addressees all = sdk::AddresseesOf(mail);
+  if (parts.n_reply_to > 1) return sdk::Outcome::Unsupported("Mailtrap takes one reply_to");
   rapidjson::StringBuffer buffer;
   json_mail::Writer json(buffer);
   json.StartObject();
   json.Key("from");
   json_mail::Address(json, parts.from);
-  json_mail::Addresses(json, "to", all.to);
-  json_mail::Addresses(json, "cc", all.cc);
-  json_mail::Addresses(json, "bcc", all.bcc);
+  json_mail::Addresses(json, "to", parts.to, parts.n_to);
+  json_mail::Addresses(json, "cc", parts.cc, parts.n_cc);
+  json_mail::Addresses(json, "bcc", parts.bcc, parts.n_bcc);
+  if (parts.n_reply_to == 1) {
+    json.Key("reply_to");
+    json_mail::Address(json, parts.reply_to[0]);
+  }
   json_mail::Member(json, "subject", sdk::View(parts.subject));
   if (parts.text.size != 0) json_mail::Member(json, "text", sdk::View(parts.text));
   if (parts.html.size != 0) json_mail::Member(json, "html", sdk::View(parts.html));
-  json.Key("custom_variables");
-  json.StartObject();
-  json_mail::Member(json, "postbus_id", sdk::View(mail.event_id));
-  json.EndObject();
+  json_mail::Attachments(json, parts);
+  json_mail::Headers(json, "headers", parts);
+  if (parts.n_tags != 0) json_mail::Member(json, "category", sdk::View(parts.tags[0]));  // it has one
+  json_mail::Metadata(json, "custom_variables", mail);
   json.EndObject();
   request.path = "/api/send" + suffix_;
   request.headers = headers_;

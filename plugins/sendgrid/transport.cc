@@ -10,40 +10,42 @@
 namespace postbus::sendgrid {
 namespace {
 
-using Personalizations = std::vector<sdk::Addressees>;
+// Each personalization becomes a mail of its own and must have a `to`: without one the recipients get one each, as they
+// may not see each other.
+bool IsOneMail(const postbus_parts& parts) { return parts.n_to != 0; }
 
-// Each becomes a mail of its own. `to` must not be empty, and recipients that must not see each other get one each.
-Personalizations PersonalizationsOf(const postbus_mail& mail) {
-  sdk::Addressees all = sdk::AddresseesOf(mail);
-  if (!all.to.empty()) return {std::move(all)};
-  Personalizations each;
-  for (const auto* list : {&all.cc, &all.bcc}) {
-    for (const postbus_mailbox& one : *list) each.push_back({.to = {one}, .cc = {}, .bcc = {}});
-  }
-  return each;
+// The number after `prefix`, taken off the front of `field`.
+std::optional<uint32_t> TakeNumber(std::string_view& field, std::string_view prefix) {
+  uint32_t value = 0;
+  if (!field.starts_with(prefix)) return {};
+  const auto [end, error] = std::from_chars(field.data() + prefix.size(), field.data() + field.size(), value);
+  if (error != std::errc()) return {};
+  field.remove_prefix(static_cast<size_t>(end - field.data()));
+  return value;
 }
 
-// `field` as SendGrid names it: personalizations.0.to.2.email. The index in the envelope of whom it is about.
+// `field` as SendGrid names it: personalizations.0.to.2.email. Whom of the envelope it is about.
 std::optional<uint32_t> RecipientOf(const postbus_mail& mail, std::string_view field) {
-  const Personalizations personalizations = PersonalizationsOf(mail);
-  const auto number = [&](std::string_view prefix) -> std::optional<size_t> {
-    size_t value = 0;
-    if (!field.starts_with(prefix)) return {};
-    field.remove_prefix(prefix.size());
-    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-    if (error != std::errc()) return {};
-    field.remove_prefix(static_cast<size_t>(end - field.data()));
-    return value;
-  };
-  const auto personalization = number("personalizations.");
-  if (!personalization || *personalization >= personalizations.size()) return {};
-  const sdk::Addressees& all = personalizations[*personalization];
-  for (const auto& [prefix, list] : {std::pair(".to.", &all.to), {".cc.", &all.cc}, {".bcc.", &all.bcc}}) {
-    const auto index = number(prefix);
-    if (!index || *index >= list->size()) continue;
-    for (uint32_t i = 0; i < mail.n_recipients; ++i) {
-      if (sdk::View(mail.recipients[i]) == sdk::View((*list)[*index].address)) return i;
-    }
+  const postbus_parts& parts = *mail.parts;
+  const auto personalization = TakeNumber(field, "personalizations.");
+  if (!personalization) return {};
+  std::string_view address;
+  if (IsOneMail(parts)) {
+    const auto find = [&](std::string_view list, const postbus_mailbox* mailboxes, uint32_t n) {
+      if (const auto index = TakeNumber(field, list); index && *index < n)
+        address = sdk::View(mailboxes[*index].address);
+    };
+    if (*personalization != 0) return {};
+    find(".to.", parts.to, parts.n_to);
+    find(".cc.", parts.cc, parts.n_cc);
+    find(".bcc.", parts.bcc, parts.n_bcc);
+  } else if (*personalization < parts.n_cc) {
+    address = sdk::View(parts.cc[*personalization].address);
+  } else if (*personalization - parts.n_cc < parts.n_bcc) {
+    address = sdk::View(parts.bcc[*personalization - parts.n_cc].address);
+  }
+  for (uint32_t i = 0; i < mail.n_recipients && !address.empty(); ++i) {
+    if (sdk::View(mail.recipients[i]) == address) return i;
   }
   return {};
 }
@@ -73,12 +75,18 @@ std::optional<sdk::Outcome> Transport::Build(const postbus_mail& mail, sdk::Http
   json.StartObject();
   json.Key("personalizations");
   json.StartArray();
-  for (const sdk::Addressees& all : PersonalizationsOf(mail)) {
+  if (IsOneMail(parts)) {
     json.StartObject();
-    json_mail::Addresses(json, "to", all.to);
-    json_mail::Addresses(json, "cc", all.cc);
-    json_mail::Addresses(json, "bcc", all.bcc);
+    json_mail::Addresses(json, "to", parts.to, parts.n_to);
+    json_mail::Addresses(json, "cc", parts.cc, parts.n_cc);
+    json_mail::Addresses(json, "bcc", parts.bcc, parts.n_bcc);
     json.EndObject();
+  } else {
+    for (uint32_t i = 0; i < parts.n_cc + parts.n_bcc; ++i) {
+      json.StartObject();
+      json_mail::Addresses(json, "to", i < parts.n_cc ? &parts.cc[i] : &parts.bcc[i - parts.n_cc], 1);
+      json.EndObject();
+    }
   }
   json.EndArray();
   json.Key("from");
@@ -94,10 +102,16 @@ std::optional<sdk::Outcome> Transport::Build(const postbus_mail& mail, sdk::Http
     json.EndObject();
   }
   json.EndArray();
-  json.Key("custom_args");
-  json.StartObject();
-  json_mail::Member(json, "postbus_id", sdk::View(mail.event_id));
-  json.EndObject();
+  json_mail::Addresses(json, "reply_to_list", parts.reply_to, parts.n_reply_to);
+  json_mail::Attachments(json, parts);
+  json_mail::Headers(json, "headers", parts);
+  if (parts.n_tags != 0) {
+    json.Key("categories");
+    json.StartArray();
+    for (uint32_t i = 0; i < parts.n_tags; ++i) json_mail::String(json, sdk::View(parts.tags[i]));
+    json.EndArray();
+  }
+  json_mail::Metadata(json, "custom_args", mail);
   if (sandbox_mode_) {
     json.Key("mail_settings");
     json.RawValue(R"({"sandbox_mode":{"enable":true}})", 32, rapidjson::kObjectType);

@@ -178,6 +178,7 @@ class What(Providers):
             "subject": self.MAIL["subject"],
             "text": "Nothing to fill in.\n",
             "html": "<p>Nothing to fill in.</p>\n",
+            "headers": {"Auto-Submitted": "auto-generated"},
             "custom_variables": {"postbus_id": id},
         })  # fmt: skip
 
@@ -189,6 +190,7 @@ class What(Providers):
             "subject": self.MAIL["subject"],
             "content": [{"type": "text/plain", "value": "Nothing to fill in.\n"},
                         {"type": "text/html", "value": "<p>Nothing to fill in.</p>\n"}],
+            "headers": {"Auto-Submitted": "auto-generated"},
             "custom_args": {"postbus_id": id},
         })  # fmt: skip
 
@@ -201,6 +203,66 @@ class What(Providers):
         self.assertEqual(message["To"], ", ".join(self.MAIL["to"]))
         self.assertEqual(message["Subject"], self.MAIL["subject"])
         self.assertEqual(message.get_body(("plain",)).get_content().strip(), "Nothing to fill in.")
+
+
+class Everything(Providers):
+    """A mail with all that an event can have, at each provider."""
+
+    def get(self, provider: str) -> fake_providers.Mail:
+        providers = self.fakes()
+        postbus = self.start(provider, providers)
+        answer = post(postbus.api, {
+            "to": f"ada@{e2e.DOMAIN}",
+            "cc": [f"Cee <cc@{e2e.DOMAIN}>"],
+            "bcc": [f"hidden@{e2e.DOMAIN}"],
+            "reply_to": [f"Help <help@{e2e.DOMAIN}>"],
+            "subject": "Your order",
+            "html": "<p>Hello <img src=cid:logo></p>",
+            "headers": {"X-Campaign": "spring"},
+            "tags": ["order"],
+            "metadata": {"order": "42"},
+            "attachments": [
+                {"filename": "Rechnung ü.txt", "content": "aGk=", "content_type": "text/plain"},
+                {"filename": "logo.png", "content": "iVBORw==", "content_type": "image/png", "content_id": "logo"},
+            ],
+        })  # fmt: skip
+        self.assertEqual(answer.status, 202, answer.body)
+        self.wait_for(providers, {answer.json["id"]})
+        self.assertEqual(postbus.stop(), 0)
+        (mail,) = providers.mails()
+        self.assertEqual(sorted(mail.recipients), [f"{who}@{e2e.DOMAIN}" for who in ("ada", "cc", "hidden")])
+        return mail
+
+    ATTACHMENTS = [
+        {"content": "aGk=", "type": "text/plain", "filename": "Rechnung ü.txt", "disposition": "attachment"},
+        {"content": "iVBORw==", "type": "image/png", "filename": "logo.png", "disposition": "inline", "content_id": "logo"},
+    ]
+    HELP = {"email": f"help@{e2e.DOMAIN}", "name": "Help"}
+
+    def test_mailtrap(self):
+        mail = self.get("mailtrap").payload
+        self.assertEqual(mail["bcc"], [{"email": f"hidden@{e2e.DOMAIN}"}])
+        self.assertEqual(mail["reply_to"], self.HELP)
+        self.assertEqual(mail["attachments"], self.ATTACHMENTS)
+        self.assertEqual(mail["headers"]["X-Campaign"], "spring")
+        self.assertEqual((mail["category"], mail["custom_variables"]["order"]), ("order", "42"))
+
+    def test_sendgrid(self):
+        mail = self.get("sendgrid").payload
+        self.assertEqual(mail["personalizations"][0]["cc"], [{"email": f"cc@{e2e.DOMAIN}", "name": "Cee"}])
+        self.assertEqual(mail["reply_to_list"], [self.HELP])
+        self.assertEqual(mail["attachments"], self.ATTACHMENTS)
+        self.assertEqual(mail["headers"]["X-Campaign"], "spring")
+        self.assertEqual((mail["categories"], mail["custom_args"]["order"]), (["order"], "42"))
+
+    def test_ses(self):
+        raw = self.get("ses").payload["message"]
+        message = email.message_from_bytes(raw.encode("latin-1"), policy=email.policy.default)
+        self.assertNotIn("hidden@", raw)
+        self.assertEqual(message["Cc"], f"Cee <cc@{e2e.DOMAIN}>")
+        self.assertEqual(message["X-Campaign"], "spring")
+        files = {part.get_filename(): part.get_content_type() for part in message.walk() if part.get_filename()}
+        self.assertEqual(files, {"Rechnung ü.txt": "text/plain", "logo.png": "image/png"})
 
 
 class MailtrapBatch(Providers):

@@ -4,7 +4,6 @@
 #include <ctime>
 
 #include "postbus/http_transport.hpp"
-#include "postbus/testing/fake_host.hpp"
 
 namespace postbus::sdk {
 namespace {
@@ -114,37 +113,6 @@ TEST(Base64Test, AsInRfc4648) {
   const std::string text = base64(large);
   EXPECT_EQ(text.size(), (large.size() + 2) / 3 * 4);
   EXPECT_EQ(text.find('='), text.size() - 2);
-}
-
-TEST(AddresseesTest, TheEnvelopeDecides) {
-  testing::FakeMail mail(1);
-  mail.recipients = {"a@example.org", "b@example.org", "c@example.org"};
-  postbus_mail view = mail.view();
-  EXPECT_EQ(AddresseesOf(view).to.size(), 3u);
-
-  // One is served already: it gets nothing.
-  const postbus_str due[] = {view.recipients[2]};
-  view.recipients = due;
-  view.n_recipients = 1;
-  Addressees all = AddresseesOf(view);
-  ASSERT_EQ(all.to.size(), 1u);
-  EXPECT_EQ(View(all.to[0].address), "c@example.org");
-
-  // Redirected: nobody the header names gets it.
-  const postbus_str redirected[] = {Str("staging@example.net")};
-  view.recipients = redirected;
-  all = AddresseesOf(view);
-  ASSERT_EQ(all.to.size(), 1u);
-  EXPECT_EQ(View(all.to[0].address), "staging@example.net");
-  EXPECT_TRUE(all.bcc.empty());
-
-  // Two that the header does not name must not see each other.
-  const postbus_str hidden[] = {Str("x@example.net"), Str("y@example.net")};
-  view.recipients = hidden;
-  view.n_recipients = 2;
-  all = AddresseesOf(view);
-  EXPECT_TRUE(all.to.empty());
-  EXPECT_EQ(all.bcc.size(), 2u);
 }
 
 }  // namespace

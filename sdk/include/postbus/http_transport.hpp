@@ -66,16 +66,6 @@ uint64_t RetryAfterMs(const HttpResponse& response);
 
 void AppendBase64(std::string_view bytes, std::string& out);
 
-// Whom a provider that composes the mail itself is to send it to. The envelope alone decides, since some recipients may
-// be served already or have been redirected; what the mail says only sorts and names them.
-struct Addressees {
-  std::vector<postbus_mailbox> to;  // empty only where several recipients must not see each other (Bcc)
-  std::vector<postbus_mailbox> cc;
-  std::vector<postbus_mailbox> bcc;
-};
-// REQUIRES: mail.parts.
-Addressees AddresseesOf(const postbus_mail& mail);
-
 // The options every HTTP transport has. HttpTransport reads them.
 inline constexpr std::array kHttpOptions = {
     StringOption("base_url", "Where requests go instead of the provider's address: a proxy of yours, a test server.")

@@ -47,6 +47,23 @@ TEST_F(MailtrapTest, HostsAndPaths) {
   EXPECT_THROW(Make({{"stream", "sandbox"}}), std::runtime_error);
 }
 
+TEST_F(MailtrapTest, AllThereCanBe) {
+  postbus::testing::FullMail full;
+  sdk::HttpRequest request;
+  EXPECT_EQ(Make()->Build(full.view(), request), std::nullopt);
+  EXPECT_EQ(request.body, R"({"from":{"email":"shop@example.com","name":"Shop"},"to":[{"email":"a@example.org"}],)"
+                          R"("cc":[{"email":"c@example.org","name":"Cee"}],)"
+                          R"("bcc":[{"email":"x@example.org"},{"email":"y@example.org"}],)"
+                          R"("reply_to":{"email":"help@example.com","name":"Help"},)"
+                          R"("subject":"Hello","text":"Hello\n","html":"<p>Hello</p>",)"
+                          R"("attachments":[{"content":"aGk=","type":"application/pdf","filename":"Rechnung ü.pdf",)"
+                          R"("disposition":"attachment"},{"content":"aGk=","type":"image/png","filename":"logo.png",)"
+                          R"("disposition":"inline","content_id":"logo"}],"headers":{"X-Campaign":"Grüße"},)"
+                          R"("category":"welcome","custom_variables":{"postbus_id":"event-1","order":"42"}})");
+  full.parts().n_reply_to = 2;
+  EXPECT_EQ(Text(Make()->Build(full.view(), request).value()), "UNSUPPORTED Mailtrap takes one reply_to");
+}
+
 TEST_F(MailtrapTest, AnEmptyPartIsLeftOut) {
   mail_.html = "";
   sdk::HttpRequest request;

@@ -44,18 +44,45 @@ TEST_F(SendGridTest, HostsAndSandbox) {
 }
 
 TEST_F(SendGridTest, RecipientsThatMustNotSeeEachOtherGetAMailEach) {
-  postbus_mail view = mail_.view();
-  const postbus_str hidden[] = {sdk::Str("x@example.net"), sdk::Str("y@example.net")};
-  view.recipients = hidden;
-  view.n_recipients = 2;
+  postbus::testing::FullMail full;
+  full.parts().n_to = 0;
   sdk::HttpRequest request;
-  Make()->Build(view, request);
+  Make()->Build(full.view(), request);
   const rapidjson::Document json = Json(request);
-  ASSERT_EQ(json["personalizations"].Size(), 2u);
-  EXPECT_STREQ(json["personalizations"][1]["to"][0]["email"].GetString(), "y@example.net");
-  const sdk::Outcome outcome = Make()->Verdict(
-      view, Response(400, R"({"errors":[{"message":"bad","field":"personalizations.1.to.0.email","help":null}]})"));
-  EXPECT_EQ(Text(outcome), "NOT_SENT [1]=REJECTED_RECIPIENT personalizations.1.to.0.email: bad");
+  ASSERT_EQ(json["personalizations"].Size(), 3u);
+  EXPECT_STREQ(json["personalizations"][0]["to"][0]["email"].GetString(), "c@example.org");
+  EXPECT_STREQ(json["personalizations"][2]["to"][0]["email"].GetString(), "y@example.org");
+  const auto verdict = [&](const std::string& number) {
+    return Text(Make()->Verdict(
+        full.view(), Response(400, R"({"errors":[{"message":"bad","field":"personalizations.)" + number + R"("}]})")));
+  };
+  EXPECT_EQ(verdict("0.to.0"), "NOT_SENT [1]=REJECTED_RECIPIENT personalizations.0.to.0: bad");
+  EXPECT_EQ(verdict("2.to.0"), "NOT_SENT [3]=REJECTED_RECIPIENT personalizations.2.to.0: bad");
+  EXPECT_EQ(verdict("3.to.0"), "REJECTED personalizations.3.to.0: bad");
+}
+
+TEST_F(SendGridTest, AllThereCanBe) {
+  postbus::testing::FullMail full;
+  sdk::HttpRequest request;
+  EXPECT_EQ(Make()->Build(full.view(), request), std::nullopt);
+  EXPECT_EQ(request.body,
+            R"({"personalizations":[{"to":[{"email":"a@example.org"}],)"
+            R"("cc":[{"email":"c@example.org","name":"Cee"}],)"
+            R"("bcc":[{"email":"x@example.org"},{"email":"y@example.org"}]}],)"
+            R"("from":{"email":"shop@example.com","name":"Shop"},"subject":"Hello",)"
+            R"("content":[{"type":"text/plain","value":"Hello\n"},{"type":"text/html","value":"<p>Hello</p>"}],)"
+            R"("reply_to_list":[{"email":"help@example.com","name":"Help"}],)"
+            R"("attachments":[{"content":"aGk=","type":"application/pdf","filename":"Rechnung ü.pdf",)"
+            R"("disposition":"attachment"},{"content":"aGk=","type":"image/png","filename":"logo.png",)"
+            R"("disposition":"inline","content_id":"logo"}],"headers":{"X-Campaign":"Grüße"},)"
+            R"("categories":["welcome","eu"],"custom_args":{"postbus_id":"event-1","order":"42"}})");
+  const auto verdict = [&](const std::string& field) {
+    return Text(
+        Make()->Verdict(full.view(), Response(400, R"({"errors":[{"message":"bad","field":")" + field + R"("}]})")));
+  };
+  EXPECT_EQ(verdict("personalizations.0.cc.0.email"),
+            "NOT_SENT [1]=REJECTED_RECIPIENT personalizations.0.cc.0.email: bad");
+  EXPECT_EQ(verdict("personalizations.0.bcc.1"), "NOT_SENT [3]=REJECTED_RECIPIENT personalizations.0.bcc.1: bad");
 }
 
 TEST_F(SendGridTest, Verdicts) {
