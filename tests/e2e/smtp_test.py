@@ -1,5 +1,7 @@
 """To Debian's Postfix: TLS, AUTH, and that a mail is in the mailbox as it was posted."""
 
+import base64
+import random
 import re
 
 import e2e
@@ -75,6 +77,34 @@ class ToPostfix(e2e.TestCase):
         mail = self.kept(self.accepted(postbus, subject=SUBJECT))
         self.check_letter(mail)
         self.assertEqual(postbus.stop(), 0)
+
+    def test_keeps_files_and_an_inline_image(self):
+        noise = random.Random(7)
+        report, image = noise.randbytes(500 * 1024), noise.randbytes(3000)
+        name = "Übersicht 日本.pdf"
+        for server, transport in {"secured": self.secured(), "bare": self.bare()}.items():
+            with self.subTest(server):
+                postbus = self.start(transport)
+                answer = post(postbus.api, {
+                    "to": f"ada@{e2e.DOMAIN}", "subject": SUBJECT, "text": TEXT,
+                    "html": f'<p>{SUBJECT}<img src="cid:logo"></p>',
+                    "attachments": [
+                        {"filename": name, "content_type": "application/pdf", "content": base64.b64encode(report).decode()},
+                        {"filename": "logo.png", "content_type": "image/png", "content": base64.b64encode(image).decode(),
+                         "content_id": "logo"},
+                    ],
+                })  # fmt: skip
+                self.assertEqual(answer.status, 202, answer.body)
+                mail = self.kept(answer.json["id"])
+                self.assertEqual(mail["Subject"], SUBJECT)
+                self.assertEqual(mail.get_body(["plain"]).get_content().removesuffix("\n"), TEXT)
+                self.assertIn('src="cid:logo"', mail.get_body(["html"]).get_content())
+                parts = {part.get_content_type(): part for part in mail.walk() if not part.is_multipart()}
+                self.assertEqual(parts["application/pdf"].get_content(), report)
+                self.assertEqual(parts["application/pdf"].get_filename(), name)
+                self.assertEqual(parts["image/png"].get_content(), image)
+                self.assertEqual(parts["image/png"]["Content-ID"], "<logo>")
+                self.assertEqual(postbus.stop(), 0)
 
     def test_takes_each_mechanism_and_refuses_a_wrong_password(self):
         for auth in ("plain", "login"):
