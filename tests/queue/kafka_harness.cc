@@ -1,6 +1,7 @@
 // The conformance suite's harness for Kafka: topics and a group of its own on the real broker of the test run.
 #include <stdexcept>
 
+#include "queue/kafka/kafka_dead_letters.h"
 #include "queue/kafka/kafka_queue.h"
 #include "tests/queue/kafka/test_cluster.h"
 #include "tests/queue/queue_harness.h"
@@ -41,6 +42,10 @@ class KafkaHarness : public QueueHarness {
       records.push_back(std::move(*status));
     }
     return records;
+  }
+
+  Result<std::unique_ptr<postbus::DeadLetters>> OpenDeadLetters() override {
+    return kafka::OpenKafkaDeadLetters(deployment_->config().kafka, [](LogLevel, std::string_view) {});
   }
 
  private:

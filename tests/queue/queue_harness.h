@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "queue/dead_letters.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -35,6 +36,9 @@ class QueueHarness {
   // offsets (read after the call began) of all partitions. Order matters only among records of one id.
   virtual std::vector<StoredDeadLetter> DeadLetters() = 0;
   virtual std::vector<StatusRecord> StatusRecords() = 0;
+
+  // As `postbus dlq` opens them.
+  virtual Result<std::unique_ptr<postbus::DeadLetters>> OpenDeadLetters() = 0;
 };
 
 // Null, with the reason in `skip_reason`, where this machine cannot run the backend (Kafka without

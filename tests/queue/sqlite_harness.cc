@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "queue/sqlite/sqlite_dead_letters.h"
 #include "queue/sqlite/sqlite_queue.h"
 #include "tests/queue/queue_harness.h"
 
@@ -39,6 +40,10 @@ class SqliteHarness : public QueueHarness {
     ForEachRow("SELECT record FROM status ORDER BY seq",
                [&](const auto& column) { records.push_back(ValueOf(DecodeStatus(column(0)))); });
     return records;
+  }
+
+  Result<std::unique_ptr<postbus::DeadLetters>> OpenDeadLetters() override {
+    return sqlite::OpenSqliteDeadLetters(config_.sqlite);
   }
 
  private:
