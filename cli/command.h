@@ -58,5 +58,6 @@ void AddTopicsCommand(CLI::App& program);
 void AddPluginsCommand(CLI::App& program);
 void AddRenderCommand(CLI::App& program);
 void AddExplainCommand(CLI::App& program);
+void AddDlqCommand(CLI::App& program);
 
 }  // namespace postbus

@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   postbus::AddPluginsCommand(program);
   postbus::AddRenderCommand(program);
   postbus::AddExplainCommand(program);
+  postbus::AddDlqCommand(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,4 +1,4 @@
-"""An SMTP server that accepts everything and keeps every byte that came, to see what was on the wire.
+"""An SMTP server that accepts everything, unless a subclass answers otherwise, and keeps every byte that came, to see what was on the wire.
 
     with RecordingSmtpServer() as server: ...         server.port; afterwards server.sessions(), server.mails()
 """
@@ -56,6 +56,10 @@ class RecordingSmtpServer:
         """Every mail whose final dot came, as it was on the wire."""
         return [data for session in self.sessions() for data in session.data if data.endswith(END_OF_DATA)]
 
+    def reply_to(self, data: bytes) -> bytes:
+        """What the final dot is answered with."""
+        return b"250 2.0.0 kept"
+
     def _talk(self, read, write, session: Session) -> None:
         def answer(text: bytes) -> None:
             write.write(text + b"\r\n")
@@ -77,7 +81,7 @@ class RecordingSmtpServer:
                         return
                     body += more
                 session.data.append(body[2:])
-                answer(b"250 2.0.0 kept")
+                answer(self.reply_to(body[2:]))
             elif verb == b"QUIT":
                 answer(b"221 2.0.0 bye")
                 return
