@@ -20,8 +20,8 @@ constexpr int64_t kPermitMs = 1500;
 
 // What asio takes as a sequence of buffers.
 struct Buffers {
-  using value_type = asio::const_buffer;
-  using const_iterator = const asio::const_buffer*;
+  using value_type = asio::const_buffer;             // NOLINT(readability-identifier-naming): asio's name
+  using const_iterator = const asio::const_buffer*;  // NOLINT(readability-identifier-naming)
   const_iterator begin() const { return data.data(); }
   const_iterator end() const { return data.data() + size; }
 

@@ -72,6 +72,17 @@ struct Option : postbus_option {
     unit = Str("");
     description = Str(sentence);
   }
+
+ private:
+  // Before its uses: clang does not look further down for a constant expression.
+  template <typename Change>
+  constexpr Option With(Change change) const {
+    Option copy = *this;
+    change(copy);
+    return copy;
+  }
+
+ public:
   constexpr Option Required() const {
     return With([](Option& o) { o.flags |= POSTBUS_OPTION_REQUIRED; });
   }
@@ -95,14 +106,6 @@ struct Option : postbus_option {
   }
   constexpr Option Choices(std::string_view separated_by_bars) const {
     return With([&](Option& o) { o.choices = Str(separated_by_bars); });
-  }
-
- private:
-  template <typename Change>
-  constexpr Option With(Change change) const {
-    Option copy = *this;
-    change(copy);
-    return copy;
   }
 };
 
