@@ -132,24 +132,28 @@ class StatusFollower final : public StatusHistory {
     Result<std::map<int32_t, int64_t>> stored = store_->NextOffsets();
     if (partitions == 0 || !stored.ok()) return false;
 
+    // The ends before the times: what is written in between must not be taken for old.
+    std::vector<int64_t> low(static_cast<size_t>(partitions));
+    std::vector<int64_t> high(static_cast<size_t>(partitions));
     const OffsetListPtr list(rd_kafka_topic_partition_list_new(partitions));
     for (int32_t i = 0; i < partitions; ++i) {
+      const auto at = static_cast<size_t>(i);
+      if (rd_kafka_query_watermark_offsets(client_.get(), topic_.c_str(), i, &low[at], &high[at], kAskMs) !=
+          RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return false;
+      }
       rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), i)->offset = UnixTimeMs() - kLookBackMs;
     }
     if (rd_kafka_offsets_for_times(client_.get(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
     for (int32_t i = 0; i < partitions; ++i) {
-      int64_t low = 0;
-      int64_t high = 0;
-      if (rd_kafka_query_watermark_offsets(client_.get(), topic_.c_str(), i, &low, &high, kAskMs) !=
-          RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return false;
-      }
+      if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+      const int64_t end = high[static_cast<size_t>(i)];
       int64_t& offset = list->elems[i].offset;
-      if (offset < 0) offset = high;  // nothing is that young
-      offset = std::max({offset, low, high - StatusStore::kMaxRecords / partitions});
+      if (offset < 0) offset = end;  // nothing was that young
+      offset = std::max({offset, low[static_cast<size_t>(i)], end - StatusStore::kMaxRecords / partitions});
       const auto next = stored->find(i);
-      if (next != stored->end() && next->second <= high) offset = std::max(offset, next->second);
-      if (offset < high) behind_.insert(i);
+      if (next != stored->end() && next->second <= end) offset = std::max(offset, next->second);
+      if (offset < end) behind_.insert(i);
     }
     caught_up_ = behind_.empty();
     return rd_kafka_assign(client_.get(), list.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;

@@ -1,4 +1,4 @@
-"""postbus status and send --wait: what became of an email."""
+"""postbus status and send --wait: what became of an email, on both queues."""
 
 import json
 
@@ -9,7 +9,9 @@ STUB = "{ plugin: ses-stub, options: { directory: ses, verified_identities: [usu
 TO = f"ada@{e2e.DOMAIN}"
 
 
-class OnSqlite(e2e.OnSqlite, e2e.TestCase):
+class StatusCase:
+    """Mixed with a queue."""
+
     def setUp(self):
         super().setUp()
         self.config = self.write_config(self.queue(), STUB)
@@ -20,9 +22,14 @@ class OnSqlite(e2e.OnSqlite, e2e.TestCase):
     def send(self, *arguments):
         return self.run_command("send", "--to", TO, "--subject", "S", "--text", "T", *arguments)
 
+    def prepare(self):
+        """What the queue needs before the first mail."""
+
     def test_sent_refused_and_neither_yet(self):
+        self.prepare()
         early = self.send("--wait", "--within", "1s", "--id", "early")
         self.assertEqual(early.returncode, EXIT_UNAVAILABLE, early.stdout)
+        # Kafka may have logged something before it.
         self.assertTrue(early.stderr.endswith("postbus: not sent within 1s; it stays in the queue\n"), early.stderr)
 
         host = self.postbus(self.config, role="host")
@@ -48,10 +55,13 @@ class OnSqlite(e2e.OnSqlite, e2e.TestCase):
         self.assertEqual(host.stop(), 0)
 
     def test_an_unknown_id_is_69(self):
+        self.prepare()
         done = self.run_command("status", "nothing")
         self.assertEqual((done.returncode, done.stdout), (EXIT_UNAVAILABLE, ""))
         self.assertIn("postbus: no email with this id is known", done.stderr)
 
+
+class OnSqlite(StatusCase, e2e.OnSqlite, e2e.TestCase):
     def test_options_of_waiting(self):
         for arguments, words in (
             (("--wait", "--dry-run"), "excludes"),
@@ -61,6 +71,12 @@ class OnSqlite(e2e.OnSqlite, e2e.TestCase):
             done = self.send(*arguments)
             self.assertEqual((done.returncode, done.stdout), (EXIT_USAGE, ""))
             self.assertIn(words, done.stderr)
+
+
+class OnKafka(StatusCase, e2e.OnKafka, e2e.TestCase):
+    def prepare(self):
+        created = self.run_postbus("topics", "create", "-c", self.config)
+        self.assertEqual(created.returncode, 0, created.stderr)
 
 
 if __name__ == "__main__":
