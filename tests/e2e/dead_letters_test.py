@@ -74,8 +74,7 @@ class DeadLetters(e2e.TestCase):
         notices = {self.post(NOTICE) for _ in range(4)}
         others = {self.post(OTHER) for _ in range(2)}
         self.wait_for_letters(notices | others)
-        if self.tells_status:
-            self.wait_for_status(notices | others, "failed")
+        self.wait_for_status(notices | others, "failed")
         self.check_filters(notices, others)
         self.check_refusals()
 
@@ -106,8 +105,7 @@ class DeadLetters(e2e.TestCase):
         self.assertEqual(self.dlq("replay", "--all", "--rate", "4/s"), "replayed 5 of 5\n")
         self.assertGreaterEqual(time.monotonic() - began, 1)
         self.wait_for_mails(notices | others)
-        if self.tells_status:
-            self.wait_for_status(notices | others, "sent")
+        self.wait_for_status(notices | others, "sent")
 
         # Again: there is nothing left. What comes afterwards has come before any second copy.
         self.assertEqual(self.list(), [])
@@ -160,15 +158,11 @@ class DeadLetters(e2e.TestCase):
 
 
 class OnSqlite(e2e.OnSqlite, DeadLetters):
-    tells_status = True
-
     def test_replay_and_discard(self):
         self.check_replay()
 
 
 class OnKafka(e2e.OnKafka, DeadLetters):
-    tells_status = False  # the API follows `<prefix>-status` there: proven by the tests of StatusFollower
-
     def test_replay_and_discard(self):
         self.check_replay()
 
