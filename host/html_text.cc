@@ -277,8 +277,7 @@ void OnText(void* data, const xmlChar* text, int size) {
 }  // namespace
 
 void HtmlToText(std::string_view html, std::string& out) {
-  static const bool initialized = (xmlInitParser(), true);
-  (void)initialized;
+  [[maybe_unused]] static const bool kInitialized = (xmlInitParser(), true);
   out.clear();
   if (html.size() > INT_MAX) return;
   const htmlParserCtxtPtr context = htmlNewParserCtxt();

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <random>
@@ -389,11 +390,18 @@ TEST_F(SqliteQueueTest, AFileThatIsNoDatabaseIsRefused) {
   EXPECT_NE(OpenFails(Role::kHost).kind(), ErrorKind::kConflict) << "a failed start keeps no lock";
 }
 
-TEST_F(SqliteQueueTest, AMissingDirectoryIsNamed) {
-  config_.sqlite.path = directory_ / "none" / "queue.db";
+TEST_F(SqliteQueueTest, AMissingDirectoryIsMade) {
+  config_.sqlite.path = directory_ / "new" / "deep" / "queue.db";
+  Open(Role::kProducer).reset();
+  EXPECT_TRUE(std::filesystem::exists(config_.sqlite.path));
+}
+
+TEST_F(SqliteQueueTest, ADirectoryThatCannotBeMadeIsNamed) {
+  std::ofstream(directory_ / "file") << "x";
+  config_.sqlite.path = directory_ / "file" / "queue.db";
   const Status refused = OpenFails(Role::kProducer);
   ASSERT_FALSE(refused.ok());
-  EXPECT_NE(refused.message().find("none/queue.db"), std::string_view::npos) << refused.message();
+  EXPECT_NE(refused.message().find((directory_ / "file").string()), std::string_view::npos) << refused.message();
 }
 
 TEST_F(SqliteQueueTest, AFullDiskRefusesNewEventsAndKeepsEndedTurns) {
