@@ -706,6 +706,9 @@ Status Check(const MailContent& content) {
     if (!AllAre(file.content_type, kPrintable) || !AllAre(file.content_id, kPrintable)) {
       return Status::Invalid("a file's type or Content-ID is not ASCII");
     }
+    if (std::max(file.content_type.size(), file.content_id.size()) > kMaxLine / 2) {
+      return Status::Invalid("a file's type or Content-ID is too long for a line");
+    }
   }
   if (Status status = CheckBody(content.text, "the text part"); !status.ok()) return status;
   return CheckBody(content.html, "the HTML part");

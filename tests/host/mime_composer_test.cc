@@ -555,6 +555,9 @@ TEST(MimeComposer, RefusesWhatNoFieldMayContain) {
   EXPECT_NE(error([](Mail& m) { m.files = {{"a", "a/b", "c>\r\nX: y", "QUJD"}}; }), "");
   EXPECT_NE(error([](Mail& m) { m.files = {{"a", "a/ü", "", "QUJD"}}; }), "");
   EXPECT_NE(error([](Mail& m) { m.files = {{"", "a/b", "", "QUJD"}}; }), "");
+  const std::string endless(1000, 'a');
+  EXPECT_NE(error([&](Mail& m) { m.files = {{"a", endless, "", "QUJD"}}; }), "");
+  EXPECT_NE(error([&](Mail& m) { m.files = {{"a", "a/b", endless, "QUJD"}}; }), "");
   EXPECT_EQ(error([](Mail& m) { m.text = std::string("a\0b", 3); }), "the text part has a NUL byte in it");
   EXPECT_EQ(error([](Mail& m) { m.html = "\xC3"; }), "the HTML part is not UTF-8");
   for (const char* bad : {"\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE0\x80\x80", "\xF0\x80\x80\x80", "\x80",
