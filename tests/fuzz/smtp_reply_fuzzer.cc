@@ -65,7 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Listener listener;
   const SessionOptions options{.helo_name = "me", .pipelining = pipelining};
   Session session(options, listener);
-  session.Open();
+  session.Open(/*loopback=*/true);
   MailTask tasks[8];
   int taken = 0;
   int dots = 0;  // mails whose final dot was handed to the kernel
