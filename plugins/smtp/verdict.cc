@@ -151,6 +151,7 @@ void AppendWords(std::string_view text, std::string& out) {
     std::string_view piece = text.substr(0, word);
     text.remove_prefix(std::min(word + 1, text.size()));
     if (piece.empty()) continue;
+    if (full(1)) break;
     if (out.size() > begin) out.push_back(' ');
     if (piece.find('@') != std::string_view::npos) {
       if (full(kAddress.size())) break;
@@ -162,7 +163,10 @@ void AppendWords(std::string_view text, std::string& out) {
       const bool control = size == 0 ||
                            (size == 1 && (static_cast<unsigned char>(piece[0]) < 0x20 || piece[0] == 0x7F)) ||
                            (size == 2 && piece[0] == '\xC2' && static_cast<unsigned char>(piece[1]) < 0xA0);
-      if (full(size)) return;
+      if (full(size)) {
+        text = {};
+        break;
+      }
       out.append(control ? std::string_view("?") : piece.substr(0, size));
       piece.remove_prefix(std::max<size_t>(size, 1));
     }
