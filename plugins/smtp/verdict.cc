@@ -159,8 +159,8 @@ void AppendWords(std::string_view text, std::string& out) {
       continue;
     }
     while (!piece.empty()) {
-      const size_t size = Utf8Size(piece);
-      const bool control = size == 0 ||
+      const size_t size = std::max<size_t>(Utf8Size(piece), 1);
+      const bool control = Utf8Size(piece) == 0 ||
                            (size == 1 && (static_cast<unsigned char>(piece[0]) < 0x20 || piece[0] == 0x7F)) ||
                            (size == 2 && piece[0] == '\xC2' && static_cast<unsigned char>(piece[1]) < 0xA0);
       if (full(size)) {
@@ -168,7 +168,7 @@ void AppendWords(std::string_view text, std::string& out) {
         break;
       }
       out.append(control ? std::string_view("?") : piece.substr(0, size));
-      piece.remove_prefix(std::max<size_t>(size, 1));
+      piece.remove_prefix(size);
     }
   }
   if (out.size() > begin && out.back() == ' ') out.pop_back();

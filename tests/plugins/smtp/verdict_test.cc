@@ -75,7 +75,7 @@ TEST(AppendWords, MakesOneLineOfValidText) {
   EXPECT_LE(Words(std::string(100'000, 'x')).size(), 512u);
   EXPECT_LE(Words(std::string(510, 'x') + " a@b").size(), 512u);
   for (size_t size = 505; size <= 513; ++size) {
-    for (const char* next : {" y", " yyyyyyyyyy", " a@b", " \xC3\xBC"}) {
+    for (const char* next : {" y", " yyyyyyyyyy", " a@b", " \xC3\xBC", "\xFF\xFF\xFF"}) {
       const std::string words = Words(std::string(size, 'x') + next);
       EXPECT_LE(words.size(), 512u) << size << next;
       EXPECT_NE(words.back(), ' ') << size << next;
