@@ -82,6 +82,7 @@ def postbus(build: pathlib.Path, bootstrap: str, port: int, mails: int, director
         "KAFKA_GROUP_ID": f"bench{run}",
         "SMTP_HOST": "127.0.0.1",
         "SMTP_PORT": str(port),
+        "SMTP_TLS": "none",
     }
     config = ROOT / "config" / "postbus.yaml"
     settings = {
