@@ -1,19 +1,14 @@
 #include "plugins/file/transport.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
-#include <filesystem>
-#include <stdexcept>
+#include <cstdio>
 #include <string_view>
-#include <system_error>
 
 namespace postbus::file {
 namespace {
-
-std::string Reason(int error) { return std::generic_category().message(error); }
 
 // FNV-1a, 64 bits: tells recipients of one event apart; nobody profits from a collision.
 class Hash {
@@ -32,17 +27,6 @@ class Hash {
   void Mix(uint8_t byte) { value_ = (value_ ^ byte) * 0x100000001b3; }
   uint64_t value_ = 0xcbf29ce484222325;
 };
-
-// 0 or errno.
-int WriteAll(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return 0;
-}
 
 }  // namespace
 
@@ -63,24 +47,16 @@ std::string FileName(const postbus_mail& mail) {
 FileTransport::FileTransport(sdk::Host host, const sdk::Options& options)
     : BlockingTransport(host, options.Integer("threads")),
       directory_(options.Path("directory")),
-      sync_(options.Boolean("sync")) {
-  std::error_code error;
-  std::filesystem::create_directories(directory_, error);
-  if (error) throw std::runtime_error("cannot make the directory " + directory_ + ": " + error.message());
-  directory_fd_ = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory_fd_ < 0) throw std::runtime_error("cannot open the directory " + directory_ + ": " + Reason(errno));
-}
-
-FileTransport::~FileTransport() { ::close(directory_fd_); }
+      sync_(options.Boolean("sync")) {}
 
 bool FileTransport::Probe(int64_t /*deadline_ms*/, std::string& report) {
   const std::string name = ".probe." + std::to_string(::getpid()) + ".tmp";
-  const int error = WriteFile(name, "probe\n");
+  const int error = directory_.WriteFile(name, "probe\n", sync_);
   if (error != 0) {
-    report = "cannot write into " + directory_ + ": " + Reason(error);
+    report = "cannot write into " + directory_.path() + ": " + Reason(error);
     return false;
   }
-  ::unlinkat(directory_fd_, name.c_str(), 0);
+  directory_.RemoveFile(name);
   return true;
 }
 
@@ -88,38 +64,28 @@ sdk::Outcome FileTransport::Send(const postbus_mail& mail) {
   const std::string name = FileName(mail);
   const std::string temporary =
       "." + name + "." + std::to_string(::getpid()) + "-" + std::to_string(mail.token) + ".tmp";
-  if (const int error = WriteFile(temporary, sdk::View(mail.raw)); error != 0) {
+  if (const int error = directory_.WriteFile(temporary, sdk::View(mail.raw), sync_); error != 0) {
     return Fault("cannot write into the directory", error);
   }
   // The point of no return is the rename, and a busy disk may have taken longer than a permission lasts.
   if (!PermitSend(mail)) {
-    ::unlinkat(directory_fd_, temporary.c_str(), 0);
+    directory_.RemoveFile(temporary);
     return sdk::Outcome::NotSent("the host did not permit it");
   }
-  if (::renameat(directory_fd_, temporary.c_str(), directory_fd_, name.c_str()) != 0) {
+  if (::renameat(directory_.fd(), temporary.c_str(), directory_.fd(), name.c_str()) != 0) {
     const int error = errno;
-    ::unlinkat(directory_fd_, temporary.c_str(), 0);
+    directory_.RemoveFile(temporary);
     return Fault("cannot rename in the directory", error);
   }
-  if (sync_ && ::fsync(directory_fd_) != 0) {
+  if (sync_ && ::fsync(directory_.fd()) != 0) {
     return sdk::Outcome::InDoubt("cannot sync the directory: " + Reason(errno)).At(POSTBUS_PHASE_FINAL_DOT);
   }
   return sdk::Outcome::Accepted(name, "written as " + name);
 }
 
-int FileTransport::WriteFile(const std::string& name, std::string_view bytes) const {
-  const int fd = ::openat(directory_fd_, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-  if (fd < 0) return errno;
-  int error = WriteAll(fd, bytes);
-  if (error == 0 && sync_ && ::fsync(fd) != 0) error = errno;
-  if (::close(fd) != 0 && error == 0) error = errno;
-  if (error != 0) ::unlinkat(directory_fd_, name.c_str(), 0);
-  return error;
-}
-
 // A full disk or a missing right stops every mail, not this one.
 sdk::Outcome FileTransport::Fault(const char* what, int error) const {
-  return sdk::Outcome::ProviderFault(std::string(what) + " " + directory_ + ": " + Reason(error))
+  return sdk::Outcome::ProviderFault(std::string(what) + " " + directory_.path() + ": " + Reason(error))
       .At(POSTBUS_PHASE_BODY);
 }
 

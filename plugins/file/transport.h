@@ -8,6 +8,7 @@
 #include <array>
 #include <string>
 
+#include "plugins/output_directory.h"
 #include "postbus/blocking_transport.hpp"
 
 namespace postbus::file {
@@ -20,9 +21,8 @@ inline constexpr std::array kOptions = {
 // Threads: those of BlockingTransport. Files are written under a hidden temporary name and renamed.
 class FileTransport : public sdk::BlockingTransport {
  public:
-  // Makes the directory and opens it. Throws std::runtime_error where that cannot be.
+  // Throws std::runtime_error where the directory cannot be made.
   FileTransport(sdk::Host host, const sdk::Options& options);
-  ~FileTransport() override;
 
   bool Probe(int64_t deadline_ms, std::string& report) override;
 
@@ -30,13 +30,10 @@ class FileTransport : public sdk::BlockingTransport {
   sdk::Outcome Send(const postbus_mail& mail) override;
 
  private:
-  // Writes `bytes` into a new file. 0 or errno; then there is no such file.
-  int WriteFile(const std::string& name, std::string_view bytes) const;
   sdk::Outcome Fault(const char* what, int error) const;
 
-  const std::string directory_;
+  const OutputDirectory directory_;
   const bool sync_;
-  int directory_fd_ = -1;
 };
 
 // The name of the mail's file.

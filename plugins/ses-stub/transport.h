@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/output_directory.h"
 #include "plugins/ses-stub/account.h"
 #include "postbus/blocking_transport.hpp"
 
@@ -34,7 +35,7 @@ inline constexpr std::array kOptions = {
 // Threads: those of BlockingTransport. Lines are appended by one write each, so several processes may share the file.
 class SesStubTransport : public sdk::BlockingTransport {
  public:
-  // Makes the directory and opens the file. Throws std::runtime_error where that cannot be.
+  // Throws std::runtime_error where the directory cannot be made or the file not be opened.
   SesStubTransport(sdk::Host host, const sdk::Options& options);
   ~SesStubTransport() override;
 
@@ -42,13 +43,8 @@ class SesStubTransport : public sdk::BlockingTransport {
   sdk::Outcome Send(const postbus_mail& mail) override;
 
  private:
-  // 0 or errno.
-  int WriteMail(const std::string& name, std::string_view raw) const;
-  int AppendLine(const std::string& line) const;
-
-  const std::string directory_;
+  const OutputDirectory directory_;
   Account account_;
-  int directory_fd_ = -1;
   int requests_fd_ = -1;
 };
 

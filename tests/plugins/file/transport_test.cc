@@ -1,71 +1,28 @@
 #include "plugins/file/transport.h"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <memory>
 #include <set>
-#include <sstream>
 
-#include "postbus/testing/fake_host.hpp"
+#include "tests/support/plugins/output_directory_test.h"
 
 namespace postbus::file {
 namespace {
 
 namespace fs = std::filesystem;
 using sdk::Outcome;
-using sdk::testing::FakeHost;
 using sdk::testing::FakeMail;
-using sdk::testing::FakeOptions;
 
-class FileTransportTest : public testing::Test {
+class FileTransportTest : public postbus::testing::OutputDirectoryTest<FileTransport> {
  protected:
-  void SetUp() override {
-    std::string pattern = testing::TempDir() + "/file_transport_XXXXXX";
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-    directory_ = root_ / "a/b";
+  void Make(sdk::Host host, int64_t threads = 1) {
+    OutputDirectoryTest::Make(host, kOptions, {{"sync", 1}, {"threads", threads}});
   }
-  void TearDown() override {
-    transport_.reset();
-    fs::permissions(root_, fs::perms::owner_all);
-    fs::remove_all(root_);
-  }
-
-  void Make(int64_t threads = 1) {
-    const FakeOptions options(kOptions, {{"directory", directory_.string()}, {"sync", 1}, {"threads", threads}});
-    transport_ = std::make_unique<FileTransport>(host_.host(), options.options());
-  }
-
-  Outcome Send(FakeMail& mail) {
-    const postbus_mail* const offered[] = {&mail.view()};
-    EXPECT_EQ(transport_->Submit(offered), 1u);
-    EXPECT_TRUE(host_.WaitForCompletions(++sent_));
-    while (transport_->Outstanding() != 0) std::this_thread::yield();
-    return host_.completions().back().outcome;
-  }
+  void Make() { Make(host_.host()); }
 
   std::set<std::string> Files() const {
     std::set<std::string> names;
     for (const auto& entry : fs::directory_iterator(directory_)) names.insert(entry.path().filename().string());
     return names;
   }
-
-  static std::string Read(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-  }
-
-  fs::path root_;
-  fs::path directory_;
-  FakeHost host_;
-  size_t sent_ = 0;
-  std::unique_ptr<FileTransport> transport_;
 };
 
 TEST_F(FileTransportTest, WritesExactlyTheBytes) {
@@ -113,8 +70,7 @@ TEST_F(FileTransportTest, AbortBeforeTheRenameLeavesNothing) {
   changing.permit_send = [](void*, const uint64_t*, uint8_t* verdicts, uint32_t) {
     verdicts[0] = ++asked == 1 ? POSTBUS_GO : POSTBUS_ABORT;
   };
-  const FakeOptions options(kOptions, {{"directory", directory_.string()}, {"sync", 1}, {"threads", 1}});
-  transport_ = std::make_unique<FileTransport>(sdk::Host(&changing), options.options());
+  Make(sdk::Host(&changing));
   FakeMail mail(1);
   EXPECT_EQ(Send(mail).outcome, POSTBUS_NOT_SENT);
   EXPECT_EQ(asked, 2);
@@ -152,18 +108,10 @@ TEST_F(FileTransportTest, DirectoryThatCannotBe) {
 }
 
 TEST_F(FileTransportTest, ManyAtOnce) {
-  Make(4);
-  std::vector<std::unique_ptr<FakeMail>> mails;
-  size_t taken = 0;
-  while (taken < 200) {
-    if (mails.size() == taken) mails.push_back(std::make_unique<FakeMail>(taken + 1));
-    const postbus_mail* const offered[] = {&mails[taken]->view()};
-    taken += transport_->Submit(offered);
-  }
-  ASSERT_TRUE(host_.WaitForCompletions(200));
-  while (transport_->Outstanding() != 0) std::this_thread::yield();
+  Make(host_.host(), 4);
+  SendMany(200);
   std::set<std::string> expected;
-  for (const auto& mail : mails) expected.insert(FileName(mail->view()));
+  for (const auto& mail : mails_) expected.insert(FileName(mail->view()));
   EXPECT_EQ(expected.size(), 200u);
   EXPECT_EQ(Files(), expected);
 }

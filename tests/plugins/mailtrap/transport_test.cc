@@ -1,31 +1,18 @@
 #include "plugins/mailtrap/transport.h"
 
-#include <gtest/gtest.h>
-
 #include "tests/support/http/provider_test.h"
 
 namespace postbus::mailtrap {
 namespace {
 
-using postbus::testing::Json;
-using postbus::testing::Response;
-using postbus::testing::Text;
-using sdk::testing::FakeHost;
-using sdk::testing::FakeMail;
-using sdk::testing::FakeOptions;
+using namespace postbus::testing;
 
-class MailtrapTest : public ::testing::Test {
+class MailtrapTest : public ProviderTest<Transport> {
  protected:
-  std::unique_ptr<Transport> Make(std::vector<std::pair<std::string, FakeOptions::Value>> more = {}) {
-    std::vector<std::pair<std::string, FakeOptions::Value>> given = {{"token", "t0ken"},  {"stream", "send"},
-                                                                     {"max_batch", 50},   {"max_requests", 4},
-                                                                     {"timeout", 60'000}, {"connect_timeout", 10'000}};
-    for (auto& one : more) given.push_back(std::move(one));
-    const FakeOptions options(kOptions, std::move(given));
-    return std::make_unique<Transport>(host_.host(), options.options());
+  std::unique_ptr<Transport> Make(Given more = {}) const {
+    more.insert(more.begin(), {{"token", "t0ken"}, {"stream", "send"}, {"max_batch", 50}});
+    return ProviderTest::Make(kOptions, std::move(more));
   }
-  FakeHost host_;
-  FakeMail mail_{1};
 };
 
 TEST_F(MailtrapTest, HostsAndPaths) {
@@ -48,7 +35,7 @@ TEST_F(MailtrapTest, HostsAndPaths) {
 }
 
 TEST_F(MailtrapTest, AllThereCanBe) {
-  postbus::testing::FullMail full;
+  FullMail full;
   sdk::HttpRequest request;
   EXPECT_EQ(Make()->Build(full.view(), request), std::nullopt);
   EXPECT_EQ(request.body, R"({"from":{"email":"shop@example.com","name":"Shop"},"to":[{"email":"a@example.org"}],)"
@@ -74,7 +61,7 @@ TEST_F(MailtrapTest, AnEmptyPartIsLeftOut) {
 
 TEST_F(MailtrapTest, Verdicts) {
   const auto transport = Make();
-  const auto verdict = [&](uint16_t status, const std::string& body, postbus::testing::ResponseHeaders headers = {}) {
+  const auto verdict = [&](uint16_t status, const std::string& body, ResponseHeaders headers = {}) {
     return Text(transport->Verdict(mail_.view(), Response(status, body, std::move(headers))));
   };
   EXPECT_EQ(verdict(200, R"({"success":true,"message_ids":["0c7f","0c80"]})"), "ACCEPTED id=0c7f");

@@ -1,7 +1,5 @@
 #include "plugins/sendgrid/transport.h"
 
-#include <gtest/gtest.h>
-
 #include <ctime>
 
 #include "tests/support/http/provider_test.h"
@@ -9,26 +7,13 @@
 namespace postbus::sendgrid {
 namespace {
 
-using postbus::testing::Json;
-using postbus::testing::Response;
-using postbus::testing::Text;
-using sdk::testing::FakeHost;
-using sdk::testing::FakeMail;
-using sdk::testing::FakeOptions;
+using namespace postbus::testing;
 
-class SendGridTest : public ::testing::Test {
+class SendGridTest : public ProviderTest<Transport> {
  protected:
-  std::unique_ptr<Transport> Make(const std::string& region = "global", int64_t sandbox_mode = 0) {
-    const FakeOptions options(kOptions, {{"api_key", "k3y"},
-                                         {"region", region},
-                                         {"sandbox_mode", sandbox_mode},
-                                         {"max_requests", 4},
-                                         {"timeout", 60'000},
-                                         {"connect_timeout", 10'000}});
-    return std::make_unique<Transport>(host_.host(), options.options());
+  std::unique_ptr<Transport> Make(const std::string& region = "global", int64_t sandbox_mode = 0) const {
+    return ProviderTest::Make(kOptions, {{"api_key", "k3y"}, {"region", region}, {"sandbox_mode", sandbox_mode}});
   }
-  FakeHost host_;
-  FakeMail mail_{1};
 };
 
 TEST_F(SendGridTest, HostsAndSandbox) {
@@ -44,7 +29,7 @@ TEST_F(SendGridTest, HostsAndSandbox) {
 }
 
 TEST_F(SendGridTest, RecipientsThatMustNotSeeEachOtherGetAMailEach) {
-  postbus::testing::FullMail full;
+  FullMail full;
   full.parts().n_to = 0;
   sdk::HttpRequest request;
   Make()->Build(full.view(), request);
@@ -62,7 +47,7 @@ TEST_F(SendGridTest, RecipientsThatMustNotSeeEachOtherGetAMailEach) {
 }
 
 TEST_F(SendGridTest, AllThereCanBe) {
-  postbus::testing::FullMail full;
+  FullMail full;
   sdk::HttpRequest request;
   EXPECT_EQ(Make()->Build(full.view(), request), std::nullopt);
   EXPECT_EQ(request.body,
@@ -87,7 +72,7 @@ TEST_F(SendGridTest, AllThereCanBe) {
 
 TEST_F(SendGridTest, Verdicts) {
   const auto transport = Make();
-  const auto verdict = [&](uint16_t status, const std::string& body, postbus::testing::ResponseHeaders headers = {}) {
+  const auto verdict = [&](uint16_t status, const std::string& body, ResponseHeaders headers = {}) {
     return Text(transport->Verdict(mail_.view(), Response(status, body, std::move(headers))));
   };
   const auto errors = [](const std::string& message, const std::string& field = "null") {

@@ -1,61 +1,25 @@
 #include "plugins/ses-stub/transport.h"
 
-#include <gtest/gtest.h>
 #include <rapidjson/document.h>
 #include <rapidjson/pointer.h>
-#include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <memory>
-#include <sstream>
-#include <vector>
+#include <set>
 
-#include "postbus/testing/fake_host.hpp"
+#include "tests/support/plugins/output_directory_test.h"
 
 namespace postbus::ses_stub {
 namespace {
 
 namespace fs = std::filesystem;
 using sdk::Outcome;
-using sdk::testing::FakeHost;
 using sdk::testing::FakeMail;
 using sdk::testing::FakeOptions;
 
-class SesStubTransportTest : public testing::Test {
+class SesStubTransportTest : public postbus::testing::OutputDirectoryTest<SesStubTransport> {
  protected:
-  void SetUp() override {
-    std::string pattern = testing::TempDir() + "/ses_stub_XXXXXX";
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-    directory_ = root_ / "a/b";
-  }
-  void TearDown() override {
-    transport_.reset();
-    fs::remove_all(root_);
-  }
-
   void Make(std::vector<std::pair<std::string, FakeOptions::Value>> given = {}) {
-    given.emplace_back("directory", directory_.string());
-    given.emplace_back("max_message_size", int64_t{40 << 20});
-    const FakeOptions options(kOptions, std::move(given));
-    transport_ = std::make_unique<SesStubTransport>(host_.host(), options.options());
-  }
-
-  Outcome Send(FakeMail& mail) {
-    const postbus_mail* const offered[] = {&mail.view()};
-    EXPECT_EQ(transport_->Submit(offered), 1u);
-    EXPECT_TRUE(host_.WaitForCompletions(++sent_));
-    while (transport_->Outstanding() != 0) std::this_thread::yield();
-    return host_.completions().back().outcome;
-  }
-
-  static std::string Read(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
+    given.insert(given.begin(), {"max_message_size", int64_t{40 << 20}});
+    OutputDirectoryTest::Make(host_.host(), kOptions, std::move(given));
   }
 
   // Each line of requests.jsonl; a broken one has a parse error.
@@ -69,12 +33,6 @@ class SesStubTransportTest : public testing::Test {
     const rapidjson::Value* value = rapidjson::Pointer(pointer).Get(line);
     return value == nullptr ? "absent" : value->IsString() ? value->GetString() : std::to_string(value->GetInt64());
   }
-
-  fs::path root_;
-  fs::path directory_;
-  FakeHost host_;
-  size_t sent_ = 0;
-  std::unique_ptr<SesStubTransport> transport_;
 };
 
 TEST_F(SesStubTransportTest, KeepsTheMailAndTheRequest) {
@@ -121,20 +79,13 @@ TEST_F(SesStubTransportTest, OptionsReachTheAccount) {
   FakeMail second(2);
   EXPECT_EQ(Send(first).outcome, POSTBUS_ACCEPTED);
   EXPECT_EQ(Send(second).outcome, POSTBUS_THROTTLED);
-  sent_ = 0;
   for (const auto& [option, value, expected] :
        {std::tuple{"account", FakeOptions::Value("suspended"), POSTBUS_PROVIDER_FAULT},
         std::tuple{"account", FakeOptions::Value("sending_paused"), POSTBUS_PROVIDER_FAULT},
         std::tuple{"max_message_size", FakeOptions::Value(int64_t{10}), POSTBUS_REJECTED_MESSAGE}}) {
-    const FakeOptions options(kOptions, {{"directory", directory_.string()}, {option, value}});
-    FakeHost host;
-    SesStubTransport transport(host.host(), options.options());
+    Make({{option, value}});
     FakeMail mail(3);
-    const postbus_mail* const offered[] = {&mail.view()};
-    EXPECT_EQ(transport.Submit(offered), 1u);
-    EXPECT_TRUE(host.WaitForCompletions(1));
-    while (transport.Outstanding() != 0) std::this_thread::yield();
-    EXPECT_EQ(host.completions()[0].outcome.outcome, expected) << option;
+    EXPECT_EQ(Send(mail).outcome, expected) << option;
   }
 }
 
@@ -154,15 +105,7 @@ TEST_F(SesStubTransportTest, DirectoryThatCannotBe) {
 
 TEST_F(SesStubTransportTest, ManyAtOnceGiveWholeLines) {
   Make();
-  std::vector<std::unique_ptr<FakeMail>> mails;
-  size_t taken = 0;
-  while (taken < 200) {
-    if (mails.size() == taken) mails.push_back(std::make_unique<FakeMail>(taken + 1));
-    const postbus_mail* const offered[] = {&mails[taken]->view()};
-    taken += transport_->Submit(offered);
-  }
-  ASSERT_TRUE(host_.WaitForCompletions(200));
-  while (transport_->Outstanding() != 0) std::this_thread::yield();
+  SendMany(200);
   std::set<std::string> ids;
   for (const auto& line : Lines()) {
     ASSERT_FALSE(line.HasParseError());

@@ -1,18 +1,11 @@
 #include "plugins/ses/transport.h"
 
-#include <gtest/gtest.h>
-
 #include "tests/support/http/provider_test.h"
 
 namespace postbus::ses {
 namespace {
 
-using postbus::testing::Json;
-using postbus::testing::Response;
-using postbus::testing::Text;
-using sdk::testing::FakeHost;
-using sdk::testing::FakeMail;
-using sdk::testing::FakeOptions;
+using namespace postbus::testing;
 
 constexpr std::time_t kTime = 1767323045;  // 2026-01-02 03:04:05 UTC
 
@@ -37,20 +30,13 @@ TEST(SignatureTest, AsAwsOwnLibrary) {
             "Signature=5262684fc237506c3846e2c2f10986bf77b9326e118e477eef207505ad9063b1");
 }
 
-class SesTest : public ::testing::Test {
+class SesTest : public ProviderTest<Transport> {
  protected:
-  std::unique_ptr<Transport> Make(const std::string& region = "eu-central-1", const std::string& set = "") {
-    const FakeOptions options(kOptions, {{"region", region},
-                                         {"access_key_id", "AKID"},
-                                         {"secret_access_key", "secret"},
-                                         {"configuration_set", set},
-                                         {"max_requests", 4},
-                                         {"timeout", 60'000},
-                                         {"connect_timeout", 10'000}});
-    return std::make_unique<Transport>(host_.host(), options.options());
+  std::unique_ptr<Transport> Make(const std::string& region = "eu-central-1", const std::string& set = "") const {
+    return ProviderTest::Make(
+        kOptions,
+        {{"region", region}, {"access_key_id", "AKID"}, {"secret_access_key", "secret"}, {"configuration_set", set}});
   }
-  FakeHost host_;
-  FakeMail mail_{1};
 };
 
 TEST_F(SesTest, Request) {
@@ -83,7 +69,7 @@ TEST_F(SesTest, Regions) {
 TEST_F(SesTest, Verdicts) {
   const auto transport = Make();
   const auto verdict = [&](uint16_t status, const std::string& type, const std::string& message = "m") {
-    const postbus::testing::ResponseHeaders headers = {{"x-amzn-ErrorType", type + ":http://internal.amazon.com/"}};
+    const ResponseHeaders headers = {{"x-amzn-ErrorType", type + ":http://internal.amazon.com/"}};
     const std::string in_header =
         Text(transport->Verdict(mail_.view(), Response(status, R"({"message":")" + message + R"("})", headers)));
     const std::string in_body =

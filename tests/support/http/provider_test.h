@@ -1,10 +1,13 @@
-// tests/support/http/provider_test.h - what the verdict tests of the HTTP transports share: a response, and how a
-// verdict reads in a table: "THROTTLED 3000 too fast".
+// tests/support/http/provider_test.h - what the tests of the HTTP transports share: the fixture, a response, a full
+// mail, and how a verdict reads in a table: "THROTTLED 3000 too fast".
 #pragma once
 
+#include <gtest/gtest.h>
 #include <rapidjson/document.h>
 
 #include <array>
+#include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,5 +99,23 @@ inline rapidjson::Document Json(const sdk::HttpRequest& request) {
   document.Parse(request.body.c_str());
   return document;
 }
+
+// The transport of a provider with the options all of them have.
+template <typename Transport>
+class ProviderTest : public ::testing::Test {
+ protected:
+  using Given = std::vector<std::pair<std::string, sdk::testing::FakeOptions::Value>>;
+
+  std::unique_ptr<Transport> Make(std::span<const sdk::Option> table, Given given) const {
+    for (auto& [name, value] : Given{{"max_requests", 4}, {"timeout", 60'000}, {"connect_timeout", 10'000}}) {
+      given.emplace_back(name, value);
+    }
+    const sdk::testing::FakeOptions options(table, std::move(given));
+    return std::make_unique<Transport>(host_.host(), options.options());
+  }
+
+  sdk::testing::FakeHost host_;
+  sdk::testing::FakeMail mail_{1};
+};
 
 }  // namespace postbus::testing
