@@ -32,6 +32,13 @@ class StatusFollowerTest : public KafkaTest {
     deployment_->Write(deployment_->topic("-status"), -1, id, value, {}, written_unix_ms);
   }
 
+  static void NoteQueued(StatusHistory& history, const std::string& id) {
+    StatusRecord queued;
+    queued.id = id;
+    queued.at_unix_ms = UnixTimeMs();
+    history.NoteQueued({&queued, 1});
+  }
+
   // "queued sent"; "not found", "unavailable".
   static std::string Find(StatusHistory& history, const std::string& id) {
     const auto found = history.Find(id);
@@ -59,10 +66,7 @@ TEST_F(StatusFollowerTest, KnowsWhatIsWrittenBeforeAndAfterItsStart) {
 
 TEST_F(StatusFollowerTest, KnowsWhatThisProcessAcceptedAtOnce) {
   const auto history = Follow();
-  StatusRecord queued;
-  queued.id = "mine";
-  queued.at_unix_ms = UnixTimeMs();
-  history->NoteQueued({&queued, 1});
+  NoteQueued(*history, "mine");
   EXPECT_EQ(Find(*history, "mine"), "queued");
   ExpectSoon(*history, "never", "not found");
   WriteChange("mine", Change::kSent);
@@ -72,10 +76,7 @@ TEST_F(StatusFollowerTest, KnowsWhatThisProcessAcceptedAtOnce) {
 TEST_F(StatusFollowerTest, ARestartGoesOnWhereItEnded) {
   {
     const auto history = Follow();
-    StatusRecord queued;
-    queued.id = "a";
-    queued.at_unix_ms = UnixTimeMs();
-    history->NoteQueued({&queued, 1});
+    NoteQueued(*history, "a");
     WriteChange("a", Change::kDeferred);
     ExpectSoon(*history, "a", "queued deferred");
   }
@@ -108,9 +109,7 @@ TEST_F(StatusFollowerTest, WithoutABrokerWhatIsNotKnownIsNotDenied) {
   config_.kafka.brokers = "127.0.0.1:1";
   const auto history = Follow();
   EXPECT_EQ(Find(*history, "a"), "unavailable");
-  StatusRecord queued;
-  queued.id = "mine";
-  history->NoteQueued({&queued, 1});
+  NoteQueued(*history, "mine");
   EXPECT_EQ(Find(*history, "mine"), "queued");
 }
 
