@@ -1,4 +1,4 @@
-# `cmake --install`: bin/postbus, lib/ (libraries, postbus/plugins/*.so, the CMake package), include/postbus/ and, in
+# `cmake --install`: bin/postbus, lib/ (libraries, postbus/plugins/*.so, the CMake packages), include/postbus/ and, in
 # share/postbus/, templates and configurations to begin with. Libraries and plugins go to lib/ wherever the prefix is:
 # programs find the plugins in <prefix>/lib/postbus/plugins, the libraries in postbus/plugins beside themselves.
 include(CMakePackageConfigHelpers)
