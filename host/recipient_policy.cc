@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "host/a_labels.h"
 #include "host/glob.h"
 
 namespace postbus {
@@ -9,6 +10,7 @@ namespace postbus {
 RecipientPolicy::RecipientPolicy(const RecipientsConfig& config)
     : allow_(config.allow), allows_all_(std::find(allow_.begin(), allow_.end(), "*") != allow_.end()) {
   if (auto mailbox = ParseMailbox(config.redirect_to); mailbox.ok()) redirect_to_ = std::move(*mailbox);
+  if (redirect_to_) WriteDomainInAscii(redirect_to_->address);
 }
 
 bool RecipientPolicy::Allows(std::string_view address) const {

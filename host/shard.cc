@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "host/a_labels.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
 #include "host/html_text.h"
@@ -322,6 +323,7 @@ class Shard::Impl {
     }
     if (!CheckRecipients(job)) return;
     context_.router.Choose(job.event, job.order);
+    WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.transport = PickTransport(job);
     if (!Prepare(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));

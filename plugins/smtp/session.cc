@@ -4,7 +4,6 @@
 #include <charconv>
 #include <utility>
 
-#include "plugins/smtp/a_labels.h"
 #include "plugins/smtp/verdict.h"
 
 namespace postbus::smtp {
@@ -548,21 +547,16 @@ void Session::Take(MailTask& task) {
 }
 
 std::string_view Session::Unsupported(const postbus_mail& mail, Transaction& transaction) {
-  transaction.ascii_domains = transaction.utf8_address && !smtputf8_;
-  if (transaction.ascii_domains) {
-    transaction.utf8_address = false;
-    const auto can_be_ascii = [this](postbus_str address) {
-      scratch_.clear();
-      return IsAscii(View(address)) || (AppendWithALabels(View(address), scratch_) && scratch_.size() <= kMaxAddress);
-    };
-    if (!can_be_ascii(mail.sender) ||
-        !std::all_of(mail.recipients, mail.recipients + mail.n_recipients, can_be_ascii)) {
+  if (transaction.utf8_address && !smtputf8_) {
+    const auto is_ascii = [](postbus_str address) { return IsAscii(View(address)); };
+    if (!is_ascii(mail.sender) || !std::all_of(mail.recipients, mail.recipients + mail.n_recipients, is_ascii)) {
       return "an address needs SMTPUTF8, which the server does not offer";
     }
     const std::string_view raw = View(mail.raw);
     if (!IsAscii(raw.substr(0, raw.find("\r\n\r\n")))) {
       return "the mail's header needs SMTPUTF8, which the server does not offer";
     }
+    transaction.utf8_address = false;
   }
   if ((mail.flags & POSTBUS_MAIL_8BIT) != 0 && !eight_bit_)
     return "the mail needs 8BITMIME, which the server does not offer";
@@ -586,16 +580,16 @@ void Session::Append(std::string_view command) {
   ++awaited_;
 }
 
-void Session::AppendPath(std::string_view address, bool ascii_domain) {
+void Session::AppendPath(std::string_view address) {
   commands_.push_back('<');
-  if (!ascii_domain || IsAscii(address) || !AppendWithALabels(address, commands_)) commands_.append(address);
+  commands_.append(address);
   commands_.push_back('>');
 }
 
 void Session::AppendMail(const Transaction& transaction) {
   const postbus_mail& mail = *transaction.task->mail;
   Append("MAIL FROM:");
-  AppendPath(View(mail.sender), transaction.ascii_domains);
+  AppendPath(View(mail.sender));
   if (has_size_) {
     commands_.append(" SIZE=");
     AppendNumber(mail.raw.size, commands_);
@@ -607,7 +601,7 @@ void Session::AppendMail(const Transaction& transaction) {
 
 void Session::AppendRcpt(const Transaction& transaction, uint32_t index) {
   Append("RCPT TO:");
-  AppendPath(View(transaction.task->mail->recipients[index]), transaction.ascii_domains);
+  AppendPath(View(transaction.task->mail->recipients[index]));
   commands_.append("\r\n");
 }
 

@@ -175,7 +175,6 @@ class Session {
     Step step = Step::kNone;
     bool dot_lines = false;
     bool utf8_address = false;   // and the server knows SMTPUTF8
-    bool ascii_domains = false;  // and it does not: domains are written as A-labels
     bool mail_accepted = false;  // the server is in a transaction
     uint32_t recipients = 0;
     uint32_t answered = 0;  // RCPT commands
@@ -208,7 +207,7 @@ class Session {
   void Append(std::string_view command);
   void AppendMail(const Transaction& transaction);
   void AppendRcpt(const Transaction& transaction, uint32_t index);
-  void AppendPath(std::string_view address, bool ascii_domain);
+  void AppendPath(std::string_view address);
   // Without PIPELINING: the command that follows the one just answered. False: nothing is to follow, RSET is.
   bool AppendNext();
   void EndTransaction();

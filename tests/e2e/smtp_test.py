@@ -106,6 +106,32 @@ class ToPostfix(e2e.TestCase):
                 self.assertEqual(parts["image/png"]["Content-ID"], "<logo>")
                 self.assertEqual(postbus.stop(), 0)
 
+    def test_keeps_addresses_outside_ascii_where_it_can(self):
+        sender, ada, ae = "Büro <büro@bücher.example>", f"Ada <ada@bücher.{e2e.DOMAIN}>", f"ä@bücher.{e2e.DOMAIN}"
+        with self.subTest("a server with SMTPUTF8"):
+            postbus = self.start(self.secured())
+            mail = self.kept(self.accepted(postbus, to=ae, **{"from": sender}))
+            self.assertEqual(mail["X-Original-To"], ae)
+            self.assertEqual(mail["Return-Path"], "<büro@bücher.example>")
+            self.assertEqual((mail["To"], mail["From"]), (ae, sender))
+            self.assertIn("with UTF8SMTPSA", mail["Received"], "as the server saw it")
+            mail = self.kept(self.accepted(postbus, to=ada))
+            self.assertEqual(mail["To"], f"Ada <ada@xn--bcher-kva.{e2e.DOMAIN}>")
+            self.assertIn("with ESMTPSA", mail["Received"], "A-labels need no SMTPUTF8")
+            self.assertEqual(postbus.stop(), 0)
+        with self.subTest("a server without"):
+            postbus = self.start(self.bare())
+            mail = self.kept(self.accepted(postbus, to=ada, **{"from": "Büro <post@bücher.example>"}))
+            self.assertEqual(mail["X-Original-To"], f"ada@xn--bcher-kva.{e2e.DOMAIN}")
+            self.assertEqual(mail["To"], f"Ada <ada@xn--bcher-kva.{e2e.DOMAIN}>")
+            self.assertEqual(mail["From"], "Büro <post@xn--bcher-kva.example>")
+            self.assertEqual(mail["Return-Path"], "<post@xn--bcher-kva.example>")
+            for fields in ({"to": ae}, {"from": sender}, {"reply_to": ae}):
+                id = self.accepted(postbus, **fields)
+                postbus.wait_for_log(f"dead-lettered.*{id}.*needs SMTPUTF8, which the server does not offer", e2e.PATIENCE_SECONDS)
+                self.assertFalse([mail for mail in self.postfix.mails() if id in mail["Message-ID"]])
+            self.assertEqual(postbus.stop(), 0)
+
     def test_takes_each_mechanism_and_refuses_a_wrong_password(self):
         for auth in ("plain", "login"):
             with self.subTest(auth):

@@ -322,15 +322,31 @@ TEST_F(WorkerTest, SaysWhatAMailNeedsOfAServer) {
   }
 }
 
+TEST_F(WorkerTest, WritesDomainsInAsciiWhereTheLocalPartIs) {
+  Start();
+  const auto mail = [&](const std::string& to) {
+    std::filesystem::remove(record_file_);
+    const std::string event = R"({"message":{"from":"a@ü.org","subject":"s","text":"t","to":")" + to + R"("}})";
+    EXPECT_EQ(queue_.Await(queue_.Add(event)).reports.at(0).change, Change::kSent);
+    return Recorded();
+  };
+  std::string recorded = mail("Ü <accepted@bücher.org>");
+  EXPECT_TRUE(recorded.starts_with("rcpt accepted@xn--bcher-kva.org|to Ü<accepted@xn--bcher-kva.org>|")) << recorded;
+  EXPECT_TRUE(recorded.ends_with("|flags 0\n")) << "any server takes it: " << recorded;
+  recorded = mail("accepted+ü@bücher.org");
+  EXPECT_TRUE(recorded.starts_with("rcpt accepted+ü@bücher.org|to <accepted+ü@bücher.org>|")) << recorded;
+  EXPECT_TRUE(recorded.ends_with("|flags 3\n")) << recorded;
+}
+
 TEST_F(WorkerTest, RedirectToGetsEveryMailAndNobodyElse) {
-  config_.recipients.redirect_to = "QA <accepted@staging.org>";
+  config_.recipients.redirect_to = "QA <accepted@stäging.org>";
   Start();
   const auto turn = queue_.Await(queue_.Add(std::string(kEverything)));
   EXPECT_EQ(turn.completed, 1);
   ASSERT_EQ(turn.reports.size(), 1u);
   EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(4)) << "the event's recipients are settled by it";
   EXPECT_TRUE(Recorded().starts_with(
-      "rcpt accepted@staging.org|to QA<accepted@staging.org>|cc|bcc|reply_to R<r@x.org>|headers X-A=b "
+      "rcpt accepted@xn--stging-cua.org|to QA<accepted@xn--stging-cua.org>|cc|bcc|reply_to R<r@x.org>|headers X-A=b "
       "X-Postbus-Original-To=accepted@x.org, accepted+2@x.org, accepted+3@x.org Auto-Submitted"))
       << Recorded();
 }

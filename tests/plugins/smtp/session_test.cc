@@ -386,30 +386,6 @@ TEST(Session, AsksOnlyForWhatTheServerOffers) {
   }
 }
 
-TEST(Session, WritesADomainInAsciiForAServerWithoutSmtpUtf8) {
-  for (const bool pipelining : {true, false}) {
-    Client client(pipelining);
-    client.Greet("250-PIPELINING\r\n250 8BITMIME\r\n");
-    client.session.Take(client.Mail(
-        [](FakeMail& mail) {
-          mail.sender =
-              "shop@b\xC3\xBC"
-              "cher.example";
-          mail.recipients = {"a@example.org", "b@\xE6\x97\xA5\xE6\x9C\xAC.example"};
-        },
-        POSTBUS_MAIL_SMTPUTF8));
-    std::string wire;
-    for (const char* reply : {"250 Ok\r\n", "250 Ok\r\n", "250 Ok\r\n", "354 go\r\n"}) {
-      wire += client.Write();
-      client.session.Receive(reply);
-    }
-    EXPECT_EQ(wire,
-              "MAIL FROM:<shop@xn--bcher-kva.example>\r\nRCPT TO:<a@example.org>\r\n"
-              "RCPT TO:<b@xn--wgv71a.example>\r\nDATA\r\n");
-    EXPECT_NE(client.session.wants_permit(), nullptr);
-  }
-}
-
 // --- TLS and AUTH ----------------------------------------------------------------------------------------------------
 
 TEST(Session, ForgetsWhatWasSaidInTheClear) {
