@@ -78,7 +78,7 @@ Result<Rehearsed> Rehearse(const Config& given, const NewEvent& event) {
   auto renderer = LoadRenderer(config, log.Named("renderer"));
   if (!renderer.ok()) return renderer.TakeStatus();
   std::promise<Status> told;  // before the worker, which tells it
-  auto worker = Worker::Start(config, queue, **renderer, metrics, log);
+  auto worker = Worker::Start(config, std::move(*renderer), queue, metrics, log);
   if (!worker.ok()) return worker.TakeStatus();
 
   auto outcome = told.get_future();

@@ -53,11 +53,12 @@ void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, c
     line.Add("templates", static_cast<int64_t>(renderer.Templates().size()));
   }
   if (worker != nullptr) {
-    for (const auto& transport : worker->transports()) {
+    for (const auto& instance : worker->generation().transports) {
+      const Transport& transport = instance->transport();
       LogLine line(log, LogLevel::kInfo, "transport");
-      line.Add("name", transport->name());
-      AddPlugin(line, transport->library());
-      if (transport->test_only()) line.Add("note", "for tests only: no mail leaves this machine");
+      line.Add("name", transport.name());
+      AddPlugin(line, transport.library());
+      if (transport.test_only()) line.Add("note", "for tests only: no mail leaves this machine");
     }
     for (const RouteConfig& route : config.routes) {
       LogLine(log, LogLevel::kInfo, "route").Add("match", "*").Add("use", route.use.front());
@@ -117,11 +118,12 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   if (!queue.ok()) Die(queue.status());
   metrics.AttachQueue(**queue);
 
-  auto renderer = LoadRenderer(config, log.Named("renderer"));  // the API checks what it accepts
-  if (!renderer.ok()) Die(renderer.status());
+  auto loaded = LoadRenderer(config, log.Named("renderer"));  // the API checks what it accepts
+  if (!loaded.ok()) Die(loaded.status());
+  const std::shared_ptr<const Renderer> renderer = std::move(*loaded);
   std::unique_ptr<Worker> worker;
   if (roles.host) {
-    auto started = Worker::Start(config, **queue, **renderer, metrics, log);
+    auto started = Worker::Start(config, renderer, **queue, metrics, log);
     if (!started.ok()) Die(started.status());
     worker = std::move(*started);
   }
@@ -133,7 +135,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
     auto opened = OpenStatusHistory(config.queue, log.Named("status"));
     if (!opened.ok()) Die(opened.status());
     history = std::move(*opened);
-    email_api.emplace(config, **queue, *history, **renderer, metrics);
+    email_api.emplace(config, **queue, *history, *renderer, metrics);
     auto listening = HttpServer::Start(
         config.api.address, config.api.port, EmailApi::Limits(config),
         [&email_api](HttpRequest&& request, HttpReply reply) {
@@ -143,7 +145,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
     if (!listening.ok()) Die(listening.status());
     api = std::move(*listening);
   }
-  PrintBanner(config, roles, **queue, **renderer, worker.get(), api.get(), **admin, log);
+  PrintBanner(config, roles, **queue, *renderer, worker.get(), api.get(), **admin, log);
 
   WaitForStop(signals, log);
   LetSignalsKill(signals);

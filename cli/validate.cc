@@ -75,12 +75,12 @@ void CheckSamples(const Config& config, const Renderer& renderer) {
 
 std::unique_ptr<Transport> Load(const Config& config, const TransportConfig& transport, TransportSink& sink, Log& log,
                                 Findings& findings) {
-  Config one = config;
-  one.transports = {transport};
-  auto loaded = LoadTransports(
-      one, [&sink](size_t) -> TransportSink& { return sink; }, log.Named("transport"));
-  findings.Add(loaded.status());
-  return loaded.ok() ? std::move(loaded->front()) : nullptr;
+  const auto parts = LoadTransportParts(config, transport);
+  findings.Add(parts.status());
+  if (!parts.ok()) return nullptr;
+  auto made = MakeTransport(transport, *parts, sink, log.Named("transport"));
+  findings.Add(made.status());
+  return made.ok() ? std::move(*made) : nullptr;
 }
 
 Status ConnectQueue(const Config& config, Log& log) {

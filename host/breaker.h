@@ -19,6 +19,9 @@ class Breaker {
 
   explicit Breaker(const BreakerConfig& config) : config_(config) {}
 
+  // Other limits from now on; the state stays.
+  void Configure(const BreakerConfig& config) { config_ = config; }
+
   State state() const { return state_; }
   // Mails may be handed over; one alone when not closed.
   bool Allows(int64_t now_ms) const {
@@ -39,7 +42,7 @@ class Breaker {
  private:
   void Open(int64_t now_ms);
 
-  const BreakerConfig config_;
+  BreakerConfig config_;
   State state_ = State::kClosed;
   int not_sent_ = 0;  // different mails in a row
   int opened_ = 0;    // times in a row

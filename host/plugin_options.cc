@@ -1,5 +1,7 @@
 #include "host/plugin_options.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -135,6 +137,32 @@ PluginOptions& PluginOptions::operator=(PluginOptions&&) noexcept = default;
 PluginOptions::~PluginOptions() = default;
 
 const postbus_options& PluginOptions::view() const { return impl_->view; }
+
+std::string PluginOptions::Fingerprint(std::span<const postbus_option* const> table) const {
+  std::string all;
+  const auto add = [&all](std::string_view text) { all += std::to_string(text.size()) + ':' + std::string(text); };
+  for (size_t i = 0; i < impl_->values.size(); ++i) {
+    const postbus_value& value = impl_->values[i];
+    add(std::to_string(value.integer));
+    add(PluginText(value.string));
+    if (table[i]->type == POSTBUS_OPTION_PATH) add(FileIdentity(PluginText(value.string)));
+    add(std::to_string(value.n_items));
+    for (uint32_t item = 0; item < value.n_items; ++item) add(PluginText(value.items[item]));
+  }
+  return all;
+}
+
+std::string FileIdentity(const std::filesystem::path& path) {
+  struct stat file {};
+  if (::stat(path.c_str(), &file) != 0) return {};
+  std::string identity = std::to_string(file.st_dev) + "." + std::to_string(file.st_ino);
+  if (!S_ISREG(file.st_mode)) return identity;  // a directory's times change with whatever is put into it
+  identity += "." + std::to_string(file.st_size);
+  for (const timespec& time : {file.st_mtim, file.st_ctim}) {
+    identity += "." + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
+  }
+  return identity;
+}
 
 std::string OptionRange(const postbus_option& option) {
   if (!IsBounded(option)) return {};

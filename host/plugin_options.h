@@ -1,6 +1,7 @@
 // host/plugin_options.h - `options:` of the configuration against a plugin's option table.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,11 +32,19 @@ class PluginOptions {
   // Valid as long as this object.
   const postbus_options& view() const;
 
+  // The same for two that a plugin could not tell apart: all values, and of each PATH which file is there now (a
+  // certificate that was renewed makes a difference). Not to be printed: has secrets in it. REQUIRES: `table` is the
+  // one they were parsed by.
+  std::string Fingerprint(std::span<const postbus_option* const> table) const;
+
  private:
   PluginOptions();
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Tells a file from its replacement (device, inode, size, times); "" where there is none.
+std::string FileIdentity(const std::filesystem::path& path);
 
 // "" if `text` is a value of `option`, else what it is instead, to be put after the quoted text: `is not a port
 // (1–65535)`.

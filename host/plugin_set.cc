@@ -44,21 +44,23 @@ Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog lo
   return renderer;
 }
 
-Result<std::vector<std::unique_ptr<Transport>>> LoadTransports(const Config& config,
-                                                               const std::function<TransportSink&(size_t)>& sink_of,
-                                                               const QueueLog& log) {
-  std::vector<std::unique_ptr<Transport>> transports;
-  for (size_t i = 0; i < config.transports.size(); ++i) {
-    const TransportConfig& transport = config.transports[i];
-    auto library = LoadPlugin(config, transport);
-    if (!library.ok()) return library.TakeStatus();
-    auto options = OptionsFor(**library, transport, "transports." + transport.name);
-    if (!options.ok()) return options.TakeStatus();
-    auto instance = Transport::Create(*library, transport.name, *options, sink_of(i), log);
-    if (!instance.ok()) return At(transport.mark, instance.status());
-    transports.push_back(std::move(*instance));
-  }
-  return transports;
+std::string TransportParts::Fingerprint() const {
+  return FileIdentity(library->path()) + '\n' + options.Fingerprint(library->options());
+}
+
+Result<TransportParts> LoadTransportParts(const Config& config, const TransportConfig& transport) {
+  auto library = LoadPlugin(config, transport);
+  if (!library.ok()) return library.TakeStatus();
+  auto options = OptionsFor(**library, transport, "transports." + transport.name);
+  if (!options.ok()) return options.TakeStatus();
+  return TransportParts{std::move(*library), std::move(*options)};
+}
+
+Result<std::unique_ptr<Transport>> MakeTransport(const TransportConfig& transport, const TransportParts& parts,
+                                                 TransportSink& sink, const QueueLog& log) {
+  auto instance = Transport::Create(parts.library, transport.name, parts.options, sink, log);
+  if (!instance.ok()) return At(transport.mark, instance.status());
+  return instance;
 }
 
 }  // namespace postbus

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "event/status.h"
@@ -21,9 +21,18 @@ Result<std::shared_ptr<const PluginLibrary>> LoadPlugin(const Config& config, co
 
 Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog log);
 
-// In the order of config.transports; `sink_of(i)` is what the i-th tells, and must outlive it.
-Result<std::vector<std::unique_ptr<Transport>>> LoadTransports(const Config& config,
-                                                               const std::function<TransportSink&(size_t)>& sink_of,
-                                                               const QueueLog& log);
+// What a transport is made of, loaded and checked: its plugin and its options.
+struct TransportParts {
+  std::shared_ptr<const PluginLibrary> library;
+  PluginOptions options;
+
+  // The same for two transports that would do the same: plugin, values, and the files that options name.
+  std::string Fingerprint() const;
+};
+Result<TransportParts> LoadTransportParts(const Config& config, const TransportConfig& transport);
+
+// An instance of them. `sink` must outlive it.
+Result<std::unique_ptr<Transport>> MakeTransport(const TransportConfig& transport, const TransportParts& parts,
+                                                 TransportSink& sink, const QueueLog& log);
 
 }  // namespace postbus

@@ -64,20 +64,17 @@ class Shard::Impl {
   Impl(size_t index, const ShardContext& context)
       : index_(index),
         context_(context),
-        capacity_(std::max<size_t>(1, static_cast<size_t>(context.config.host.max_in_flight) /
-                                          static_cast<size_t>(std::max(1, context.config.host.threads)))),
+        capacity_(std::max<size_t>(1, static_cast<size_t>(context.host.max_in_flight) /
+                                          static_cast<size_t>(std::max(1, context.host.threads)))),
         jobs_(std::make_unique<Job[]>(capacity_)),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
-        policy_(context.config.recipients),
-        writable_(context.config.transports.size()),
-        decoder_(WithRoomForPatches(context.config.limits)) {
+        decoder_(WithRoomForPatches(context.limits)) {
     free_.reserve(capacity_);
     for (size_t slot = capacity_; slot-- > 0;) {
       jobs_[slot].slot = static_cast<uint32_t>(slot);
       free_.push_back(static_cast<uint32_t>(slot));
     }
-    if (auto mailbox = ParseMailbox(context.config.defaults_from); mailbox.ok()) default_from_ = *mailbox;
     epoll_event event{};
     event.events = EPOLLIN;
     epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, wake_fd_, &event);
@@ -91,16 +88,23 @@ class Shard::Impl {
 
   int wake_fd() const { return wake_fd_; }
 
-  void Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports) {
+  void Start(ShardQueue& queue, std::shared_ptr<const Generation> generation) {
     queue_ = &queue;
-    for (size_t i = 0; i < transports.size(); ++i) {
-      Lane& lane = lanes_.emplace_back(context_.config.transports[i].breaker);
-      lane.transport = transports[i].get();
-      lane.counters = context_.metrics.ForTransport(transports[i]->name());
-    }
+    UseGeneration(std::move(generation));
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), ("shard-" + std::to_string(index_)).c_str());
   }
+
+  void Adopt(std::shared_ptr<const Generation> generation) {
+    {
+      const std::lock_guard lock(next_mutex_);
+      next_generation_ = std::move(generation);
+    }
+    has_next_generation_.store(true, std::memory_order_release);
+    Wake();
+  }
+
+  uint64_t generation() const { return generation_number_.load(std::memory_order_acquire); }
 
   void Drain() {
     draining_.store(true, std::memory_order_release);
@@ -114,6 +118,9 @@ class Shard::Impl {
     stopping_.store(true, std::memory_order_release);
     Wake();
     thread_.join();
+    for (size_t slot = 0; slot < capacity_; ++slot) jobs_[slot].generation.reset();
+    next_generation_.reset();
+    generation_.reset();
   }
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
@@ -139,18 +146,20 @@ class Shard::Impl {
     if (enough) Wake();
   }
 
-  void OnWritable(size_t transport) {
-    writable_[transport].store(true, std::memory_order_release);
-    Wake();
+  void Wake() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
   }
 
  private:
+  struct Lane;
+
   // An event whose turn is under way, from Next to Complete or Abandon.
   struct Job {
     enum class Place : uint8_t { kFree, kReady, kWaiting, kSubmitted };
 
     uint32_t slot = 0;
-    uint32_t generation = 0;
+    uint32_t times_submitted = 0;
     // The token a transport may complete and ask permits for; 0 = none. Everything else belongs to the shard's thread
     // while it is 0, and to the transport (read only, `result` apart) while it is not.
     std::atomic<uint64_t> open_token{0};
@@ -162,8 +171,9 @@ class Shard::Impl {
     bool failed_over = false;  // not by the first transport of its route
     int waits = 0;
     int64_t ready_at_boot_ms = 0;
-    std::vector<uint32_t> order;  // the route's transports for this event
-    size_t transport = 0;         // the one it is prepared for
+    std::shared_ptr<const Generation> generation;  // what it was prepared by; none while it is free
+    std::vector<uint32_t> order;                   // the route's transports for this event
+    Lane* lane = nullptr;                          // of the transport it is prepared for
     Clock::time_point submitted_at;
 
     QueuedEvent queued;
@@ -186,7 +196,8 @@ class Shard::Impl {
   struct Lane {
     explicit Lane(const BreakerConfig& config) : breaker(config) {}
 
-    Transport* transport = nullptr;
+    TransportInstance* instance = nullptr;  // kept by `generation_`, else by the jobs that are with it
+    Transport* transport = nullptr;         // of the instance
     Metrics::TransportCounters counters;
     std::deque<uint32_t> ready;  // slots
     bool full = false;           // took fewer than offered; until Writable
@@ -200,11 +211,6 @@ class Shard::Impl {
     RecipientSet who;
   };
 
-  void Wake() {
-    const uint64_t one = 1;
-    [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
-  }
-
   Job* FindOpen(uint64_t token) {
     const size_t slot = static_cast<size_t>(token >> 32 & 0xFFFFFF);
     if (token == 0 || slot >= capacity_) return nullptr;
@@ -213,8 +219,8 @@ class Shard::Impl {
   }
 
   uint64_t NextToken(Job& job) {
-    ++job.generation;
-    return static_cast<uint64_t>(index_) << 56 | static_cast<uint64_t>(job.slot) << 32 | job.generation;
+    ++job.times_submitted;
+    return static_cast<uint64_t>(index_) << 56 | static_cast<uint64_t>(job.slot) << 32 | job.times_submitted;
   }
 
   // --- the loop ---
@@ -229,17 +235,18 @@ class Shard::Impl {
   bool Round() {
     const LogBatch batch(context_.log);
     now_boot_ms_ = BootTimeMs();
+    if (has_next_generation_.load(std::memory_order_acquire)) TakeGeneration();
     TakeCompletions();
     TakeRevocations();
     ReleaseWaiting();
-    for (Lane& lane : lanes_) LeaveOpenLane(lane);
+    for (const auto& lane : lanes_) LeaveOpenLane(*lane);
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
     } else {
       more = Admit();
     }
-    for (Lane& lane : lanes_) more |= Submit(lane);
+    for (const auto& lane : lanes_) more |= Submit(*lane);
     queue_->Flush();
     ReportGauges();
     return more;
@@ -272,11 +279,73 @@ class Shard::Impl {
   void ReportGauges() {
     if (now_boot_ms_ < gauges_due_boot_ms_) return;
     gauges_due_boot_ms_ = now_boot_ms_ + 100;
+    if (!retired_lanes_.empty()) EndRetiredLanes();
     context_.metrics.SetInFlight(index_, static_cast<double>(in_use_.load(std::memory_order_relaxed)));
     if (const uint64_t count = duplicate_completions_.exchange(0, std::memory_order_relaxed); count != 0) {
-      for (uint64_t i = 0; i < count; ++i) lanes_.front().counters.CountDuplicateCompletion();
+      for (uint64_t i = 0; i < count; ++i) lanes_.front()->counters.CountDuplicateCompletion();
       context_.log.Write(LogLevel::kError, "a transport completed an attempt twice; ignored (defect of the plugin)");
     }
+  }
+
+  // --- generations of the configuration ---
+
+  void TakeGeneration() {
+    std::shared_ptr<const Generation> next;
+    {
+      const std::lock_guard lock(next_mutex_);
+      has_next_generation_.store(false, std::memory_order_relaxed);
+      next = std::move(next_generation_);
+    }
+    UseGeneration(std::move(next));
+  }
+
+  // From now on mails go by `next`. What no transport has yet is planned again; what one has comes back from it.
+  void UseGeneration(std::shared_ptr<const Generation> next) {
+    moving_.clear();
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      const Job::Place place = jobs_[slot].place;
+      if (place == Job::Place::kReady || place == Job::Place::kWaiting) moving_.push_back(static_cast<uint32_t>(slot));
+    }
+    waiting_ = {};
+    ready_count_ = 0;
+    std::vector<std::unique_ptr<Lane>> before = std::move(lanes_);
+    lanes_.clear();
+    for (size_t i = 0; i < next->transports.size(); ++i) {
+      const BreakerConfig& breaker = next->config.transports[i].breaker;
+      TransportInstance* const instance = next->transports[i].get();
+      const auto same = std::find_if(before.begin(), before.end(),
+                                     [&](const auto& lane) { return lane != nullptr && lane->instance == instance; });
+      if (same != before.end()) {
+        (*same)->ready.clear();
+        (*same)->breaker.Configure(breaker);
+        lanes_.push_back(std::move(*same));
+        continue;
+      }
+      Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>(breaker));
+      lane.instance = instance;
+      lane.transport = &instance->transport();
+      lane.counters = context_.metrics.ForTransport(lane.transport->name());
+    }
+    for (auto& lane : before) {
+      if (lane == nullptr) continue;
+      lane->ready.clear();
+      retired_lanes_.push_back(std::move(lane));
+    }
+    generation_ = std::move(next);
+    generation_number_.store(generation_->number, std::memory_order_release);
+    for (const uint32_t slot : moving_) PlanAgain(jobs_[slot]);
+  }
+
+  // Forgets lanes of former transports that have no mail any more.
+  void EndRetiredLanes() {
+    std::erase_if(retired_lanes_, [&](const auto& lane) {
+      const bool has_mails = std::any_of(jobs_.get(), jobs_.get() + capacity_, [&](const Job& job) {
+        return job.place == Job::Place::kSubmitted && job.lane == lane.get();
+      });
+      if (has_mails) return false;
+      if (lane->breaker.state() != Breaker::State::kClosed) lane->counters.CountBreaker(false);
+      return true;
+    });
   }
 
   // --- taking events in ---
@@ -305,41 +374,55 @@ class Shard::Impl {
     job.cancelled.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
     job.id = job.queued.headers.id;
-    if (!decoder_.Decode(job.queued.value, Strictness::kQueue, job.event)) {
-      if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
-      return FailEvent(job, "invalid_event", ViolationText());
-    }
-    if (job.id.empty()) job.id = job.event.id.empty() ? job.queued.headers.origin.DerivedId() : job.event.id;
-    const RecipientSet all = RecipientSet::All(job.event.recipient_count());
-    if (job.due.empty()) job.due = all;
-    if ((job.due.bits & ~all.bits) != 0) {
-      return FailEvent(job, "invalid_event", "header postbus-rcpt names a recipient the event does not have");
-    }
-    if (job.event.from.address.empty()) {
-      if (default_from_.address.empty()) {
-        return FailEvent(job, "invalid_event", "/from: absent, and the configuration has no defaults.from");
-      }
-      job.event.from = default_from_;
-    }
-    if (!CheckRecipients(job)) return;
-    context_.router.Choose(job.event, job.order);
-    WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
-    job.transport = PickTransport(job);
-    if (!Prepare(job)) return;
+    if (!Plan(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
     context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
     MakeReady(job);
   }
 
+  // The configuration has changed while the job was with no transport.
+  void PlanAgain(Job& job) {
+    if (Plan(job)) MakeReady(job);
+  }
+
+  // Decodes, admits, routes and prepares those recipients that are still due; false: the turn is over.
+  bool Plan(Job& job) {
+    job.generation = generation_;
+    const auto fail = [&](const std::string& message) {
+      FailEvent(job, "invalid_event", message);
+      return false;
+    };
+    if (!decoder_.Decode(job.queued.value, Strictness::kQueue, job.event)) {
+      if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
+      return fail(ViolationText());
+    }
+    if (job.id.empty()) job.id = job.event.id.empty() ? job.queued.headers.origin.DerivedId() : job.event.id;
+    const RecipientSet all = RecipientSet::All(job.event.recipient_count());
+    if (job.due.empty()) job.due = all;
+    if ((job.due.bits & ~all.bits) != 0) {
+      return fail("header postbus-rcpt names a recipient the event does not have");
+    }
+    if (job.event.from.address.empty()) {
+      if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
+      job.event.from = *generation_->default_from;
+    }
+    if (!CheckRecipients(job)) return false;
+    generation_->router.Choose(job.event, job.order);
+    WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
+    job.lane = PickLane(job);
+    return Prepare(job);
+  }
+
   // Dead-letters those recipients that must not get mail; false: nobody is left, the turn is over.
   bool CheckRecipients(Job& job) {
-    if (policy_.redirect_to() != nullptr) {
+    const RecipientPolicy& policy = generation_->recipients;
+    if (policy.redirect_to() != nullptr) {
       AddOriginalRecipients(job.event);
       return true;
     }
     RecipientSet refused;
     for (size_t i = 0; i < job.event.recipient_count(); ++i) {
-      if (job.due.contains(i) && !policy_.Allows(job.event.recipient(i).address)) refused.insert(i);
+      if (job.due.contains(i) && !policy.Allows(job.event.recipient(i).address)) refused.insert(i);
     }
     if (refused.empty()) return true;
     FailRecipients(job, refused, "recipient_not_allowed", "recipients.allow of the configuration has no such address");
@@ -361,19 +444,20 @@ class Shard::Impl {
   }
 
   // The first of the route that takes mails; if none does, the first of all: it waits there.
-  uint32_t PickTransport(Job& job) {
-    const auto takes = [&](uint32_t index) { return lanes_[index].breaker.Allows(now_boot_ms_); };
+  Lane* PickLane(Job& job) {
+    const auto takes = [&](uint32_t index) { return lanes_[index]->breaker.Allows(now_boot_ms_); };
     const auto found = std::find_if(job.order.begin(), job.order.end(), takes);
-    if (found == job.order.end() || found == job.order.begin()) return job.order.front();
-    if (!std::exchange(job.failed_over, true)) lanes_[job.order.front()].counters.CountFailover();
-    return *found;
+    Lane* const first = lanes_[job.order.front()].get();
+    if (found == job.order.end() || found == job.order.begin()) return first;
+    if (!std::exchange(job.failed_over, true)) first->counters.CountFailover();
+    return lanes_[*found].get();
   }
 
   // Makes a mail that is with no transport ready for the one that takes it now.
   void MakeReadyAgain(Job& job) {
-    const uint32_t transport = PickTransport(job);
-    if (transport != job.transport) {
-      job.transport = transport;
+    Lane* const lane = PickLane(job);
+    if (lane != job.lane) {
+      job.lane = lane;
       if (!Prepare(job)) return;
     }
     MakeReady(job);
@@ -391,9 +475,9 @@ class Shard::Impl {
   // Renders, where the event has a template, and composes; false: the event was dead-lettered.
   bool Prepare(Job& job) {
     const EmailEvent& event = job.event;
-    const Transport& transport = *lanes_[job.transport].transport;
+    const Transport& transport = *job.lane->transport;
     RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
-    const Mailbox* redirect_to = policy_.redirect_to();
+    const Mailbox* redirect_to = job.generation->recipients.redirect_to();
     const int64_t timestamp = event.timestamp_unix_ms;
     job.message_id.clear();
     AppendMessageId(job.id, event.from.domain(), job.message_id);
@@ -413,7 +497,7 @@ class Shard::Impl {
       const std::string_view json = event.data.size == 0
                                         ? std::string_view("{}")
                                         : std::string_view(job.queued.value).substr(event.data.offset, event.data.size);
-      if (context_.renderer.Render(event.template_name, json, rendered) != RenderOutcome::kOk) {
+      if (job.generation->renderer->Render(event.template_name, json, rendered) != RenderOutcome::kOk) {
         FailEvent(job, "render_error", Redacted(rendered.error));
         return false;
       }
@@ -468,10 +552,11 @@ class Shard::Impl {
     for (const auto& mailboxes : {std::span(&event.from, 1), content.to, content.cc, content.reply_to}) {
       if (std::any_of(mailboxes.begin(), mailboxes.end(), non_ascii)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
     }
-    if (policy_.redirect_to() == nullptr && std::any_of(event.bcc.begin(), event.bcc.end(), non_ascii)) {
+    if (job.generation->recipients.redirect_to() == nullptr &&
+        std::any_of(event.bcc.begin(), event.bcc.end(), non_ascii)) {
       job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
     }
-    const Transport& transport = *lanes_[job.transport].transport;
+    const Transport& transport = *job.lane->transport;
     if (transport.wants_raw()) {
       job.mail.raw = View(job.raw);
       if (!composer_.is_7bit()) job.mail.flags |= POSTBUS_MAIL_8BIT;
@@ -497,7 +582,7 @@ class Shard::Impl {
 
   void MakeReady(Job& job) {
     job.place = Job::Place::kReady;
-    lanes_[job.transport].ready.push_back(job.slot);
+    job.lane->ready.push_back(job.slot);
     ++ready_count_;
   }
 
@@ -513,7 +598,7 @@ class Shard::Impl {
 
   // True: the transport may take more at once.
   bool Submit(Lane& lane) {
-    if (writable_[LaneIndex(lane)].exchange(false, std::memory_order_acq_rel)) lane.full = false;
+    if (lane.instance->TakeWritable(index_)) lane.full = false;
     if (lane.ready.empty() || lane.full) return false;
     size_t offer = std::min(kSubmitBatch, lane.ready.size());
     const bool probes = lane.breaker.state() != Breaker::State::kClosed;
@@ -550,7 +635,7 @@ class Shard::Impl {
 
   // The recipients of this attempt: those still due.
   void FillEnvelope(Job& job) {
-    const Mailbox* redirect_to = policy_.redirect_to();
+    const Mailbox* redirect_to = job.generation->recipients.redirect_to();
     job.indexes.clear();
     job.recipients.clear();
     for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
@@ -561,8 +646,6 @@ class Shard::Impl {
     if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
     if (job.mail.parts != nullptr) job.parts.SetRecipients(job.event, job.due, redirect_to);
   }
-
-  size_t LaneIndex(const Lane& lane) const { return static_cast<size_t>(&lane - lanes_.data()); }
 
   // --- what came back ---
 
@@ -577,12 +660,12 @@ class Shard::Impl {
   }
 
   void Settle(Job& job) {
-    Lane& lane = lanes_[job.transport];
+    Lane& lane = *job.lane;
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
     groups_.clear();
     for (uint32_t i = 0; i < job.indexes.size(); ++i) {
-      const RecipientOutcome& outcome = job.result.of(policy_.redirect_to() != nullptr ? 0 : i);
-      const Decision decision = Decide(context_.config.retry, Facts(job, outcome.outcome));
+      const RecipientOutcome& outcome = job.result.of(job.generation->recipients.redirect_to() != nullptr ? 0 : i);
+      const Decision decision = Decide(job.generation->config.retry, Facts(job, outcome.outcome));
       auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
         return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
       });
@@ -606,9 +689,9 @@ class Shard::Impl {
     }
     if (job.due.empty()) return EndTurn(job);
     if (job.revoked || draining_.load(std::memory_order_acquire)) return HandBack(job);
+    if (job.generation != generation_) return PlanAgain(job);
     // The provider is at fault and another one of the route is not: there at once.
-    if (lane.breaker.state() == Breaker::State::kOpen && PickTransport(job) != job.transport)
-      return MakeReadyAgain(job);
+    if (lane.breaker.state() == Breaker::State::kOpen && PickLane(job) != job.lane) return MakeReadyAgain(job);
     ++job.waits;
     job.place = Job::Place::kWaiting;
     job.ready_at_boot_ms = now_boot_ms_ + wait_ms;
@@ -616,7 +699,7 @@ class Shard::Impl {
   }
 
   AttemptFacts Facts(const Job& job, int32_t outcome) const {
-    const RetryConfig& retry = context_.config.retry;
+    const RetryConfig& retry = job.generation->config.retry;
     int max_retries = retry.max_retries;
     if (job.event.max_retries == EmailEvent::kNever) max_retries = 0;
     if (job.event.max_retries >= 0) max_retries = std::min(job.event.max_retries, retry.max_retries_limit);
@@ -744,10 +827,10 @@ class Shard::Impl {
   }
 
   void HandBackAllUnsubmitted() {
-    for (Lane& lane : lanes_) {
-      for (const uint32_t slot : lane.ready) HandBack(jobs_[slot]);
-      ready_count_ -= lane.ready.size();
-      lane.ready.clear();
+    for (const auto& lane : lanes_) {
+      for (const uint32_t slot : lane->ready) HandBack(jobs_[slot]);
+      ready_count_ -= lane->ready.size();
+      lane->ready.clear();
     }
     for (size_t slot = 0; !waiting_.empty() && slot < capacity_; ++slot) {
       if (jobs_[slot].place == Job::Place::kWaiting) HandBack(jobs_[slot]);
@@ -769,11 +852,11 @@ class Shard::Impl {
       job.cancelled.store(true, std::memory_order_release);
       if (job.place == Job::Place::kSubmitted) {
         const uint64_t token = job.open_token.load(std::memory_order_acquire);
-        if (token != 0) lanes_[job.transport].transport->Cancel(std::span(&token, 1));
+        if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
         continue;
       }
       if (job.place == Job::Place::kReady) {
-        std::erase(lanes_[job.transport].ready, job.slot);
+        std::erase(job.lane->ready, job.slot);
         --ready_count_;
       }
       HandBack(job);
@@ -782,6 +865,7 @@ class Shard::Impl {
 
   void Free(Job& job) {
     job.place = Job::Place::kFree;
+    job.generation.reset();
     Trim(job.raw);
     Trim(job.queued.value);
     Trim(job.rendered.text);
@@ -825,14 +909,16 @@ class Shard::Impl {
   const std::unique_ptr<Job[]> jobs_;
   const int wake_fd_;
   const int epoll_fd_;
-  Mailbox default_from_;
-  const RecipientPolicy policy_;
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<size_t> in_use_{0};
   std::atomic<uint64_t> duplicate_completions_{0};
-  std::vector<std::atomic<bool>> writable_;  // by transport
+  std::atomic<bool> has_next_generation_{false};
+  std::atomic<uint64_t> generation_number_{0};
+
+  std::mutex next_mutex_;
+  std::shared_ptr<const Generation> next_generation_;  // guarded by next_mutex_
 
   std::mutex done_mutex_;
   std::vector<uint32_t> done_;  // guarded by done_mutex_: slots whose result is there
@@ -840,8 +926,10 @@ class Shard::Impl {
 
   // The shard's thread alone from here.
   ShardQueue* queue_ = nullptr;
-  std::vector<Lane> lanes_;
-  std::vector<uint32_t> free_;  // last in, first out: the warmest buffers first
+  std::shared_ptr<const Generation> generation_;
+  std::vector<std::unique_ptr<Lane>> lanes_;          // of generation_->transports
+  std::vector<std::unique_ptr<Lane>> retired_lanes_;  // of former transports that may have mails yet
+  std::vector<uint32_t> free_;                        // last in, first out: the warmest buffers first
   using Timer = std::pair<int64_t, uint32_t>;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
   size_t ready_count_ = 0;
@@ -865,14 +953,16 @@ Shard::Shard(size_t index, const ShardContext& context) : impl_(std::make_unique
 Shard::~Shard() = default;
 
 int Shard::wake_fd() const { return impl_->wake_fd(); }
-void Shard::Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports) {
-  impl_->Start(queue, transports);
+void Shard::Start(ShardQueue& queue, std::shared_ptr<const Generation> generation) {
+  impl_->Start(queue, std::move(generation));
 }
+void Shard::Adopt(std::shared_ptr<const Generation> generation) { impl_->Adopt(std::move(generation)); }
+uint64_t Shard::generation() const { return impl_->generation(); }
 void Shard::Drain() { impl_->Drain(); }
 bool Shard::idle() const { return impl_->idle(); }
 void Shard::Stop() { impl_->Stop(); }
 bool Shard::MaySend(uint64_t token, int64_t now_boot_ms) { return impl_->MaySend(token, now_boot_ms); }
 void Shard::OnComplete(uint64_t token, const postbus_result& result) { impl_->OnComplete(token, result); }
-void Shard::OnWritable(size_t transport) { impl_->OnWritable(transport); }
+void Shard::Wake() { impl_->Wake(); }
 
 }  // namespace postbus

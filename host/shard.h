@@ -4,23 +4,19 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "host/config.h"
+#include "host/generation.h"
 #include "host/log.h"
 #include "host/metrics.h"
-#include "host/renderer.h"
-#include "host/route.h"
-#include "host/transport.h"
 #include "queue/queue.h"
 
 namespace postbus {
 
-// What all shards share. Everything outlives the shards.
+// What all shards share, whatever the generation. Metrics and Log outlive the shards.
 struct ShardContext {
-  const Config& config;
-  const Renderer& renderer;
-  const Router& router;
+  HostConfig host;
+  EventLimits limits;
   Metrics& metrics;
   Log& log;
 };
@@ -38,8 +34,14 @@ class Shard {
   // An eventfd: a write wakes the shard.
   int wake_fd() const;
 
-  // Starts the thread. `queue` and `transports` outlive it.
-  void Start(ShardQueue& queue, std::span<const std::unique_ptr<Transport>> transports);
+  // Starts the thread. `queue` outlives it; so does somebody else's reference to each generation that a job was given
+  // (Worker), since the last one must be dropped on the control thread.
+  void Start(ShardQueue& queue, std::shared_ptr<const Generation> generation);
+
+  // From its next round on mails go by `generation`; what transports have under way is not touched. [control thread]
+  void Adopt(std::shared_ptr<const Generation> generation);
+  // The number of the one it goes by; nothing is submitted to transports that only former ones have. [any thread]
+  uint64_t generation() const;
 
   // Takes nothing more from the queue; hands back what no transport has. [any thread]
   void Drain();
@@ -54,7 +56,7 @@ class Shard {
   // What transports tell of this shard's tokens. [any thread, never blocks for long]
   bool MaySend(uint64_t token, int64_t now_boot_ms);
   void OnComplete(uint64_t token, const postbus_result& result);
-  void OnWritable(size_t transport);
+  void Wake();
 
  private:
   class Impl;

@@ -3,15 +3,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "event/status.h"
 #include "host/config.h"
+#include "host/generation.h"
 #include "host/log.h"
 #include "host/metrics.h"
 #include "host/renderer.h"
-#include "host/transport.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -19,14 +17,24 @@ namespace postbus {
 // All calls from the control thread.
 class Worker {
  public:
-  // Loads the plugins, then starts to consume. Everything given must outlive the Worker.
-  static Result<std::unique_ptr<Worker>> Start(const Config& config, Queue& queue, const Renderer& renderer,
+  // Loads the plugins, then starts to consume. Queue, metrics and log must outlive the Worker.
+  static Result<std::unique_ptr<Worker>> Start(Config config, std::shared_ptr<const Renderer> renderer, Queue& queue,
                                                Metrics& metrics, Log& log);
   ~Worker();  // stops without draining if Drain was not called
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  const std::vector<std::unique_ptr<Transport>>& transports() const;
+  // What mails go by now.
+  const Generation& generation() const;
+
+  // Makes the next generation of `config` and lets all mails go by it that no transport has yet. On failure nothing has
+  // changed. Transports whose plugin and options are the same live on; of the others nothing new is asked, and Tend
+  // ends them. REQUIRES: KeysThatNeedRestart(generation().config, config) is empty.
+  Status Reload(Config config, std::shared_ptr<const Renderer> renderer);
+
+  // Ends what only former generations have, once it is done with its mails. To be called now and then while it returns
+  // true: there is something left.
+  bool Tend();
 
   // Takes nothing new, lets the mails under way finish until the deadline, makes the queue flush, commit and close.
   // True: nothing was left unfinished. What is left comes again at the next start.

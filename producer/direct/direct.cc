@@ -84,8 +84,7 @@ class DirectSender final : public QueueSender {
   Status Start() {
     auto renderer = LoadRenderer(config_, log_.Named("renderer"));
     if (!renderer.ok()) return renderer.TakeStatus();
-    renderer_ = std::move(*renderer);
-    auto worker = Worker::Start(config_, queue_, *renderer_, metrics_, log_);
+    auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, log_);
     if (!worker.ok()) return worker.TakeStatus();
     worker_ = std::move(*worker);
     return {};
@@ -98,7 +97,6 @@ class DirectSender final : public QueueSender {
   Log log_;
   Metrics metrics_;
   MemoryQueue queue_;
-  std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Worker> worker_;
 };
 

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "event/email_event.h"
 #include "host/plugin_set.h"
@@ -68,17 +71,32 @@ class WorkerTest : public testing::Test {
     log_ = std::make_unique<Log>(config_.log);
     auto renderer = LoadRenderer(config_, log_->Named("renderer"));
     ASSERT_TRUE(renderer.ok()) << renderer.status().message();
-    renderer_ = std::move(*renderer);
-    auto worker = Worker::Start(config_, queue_, *renderer_, metrics_, *log_);
+    auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, *log_);
     ASSERT_TRUE(worker.ok()) << worker.status().message();
     worker_ = std::move(*worker);
+  }
+
+  void Reload() {
+    const Status status = worker_->Reload(config_, worker_->generation().renderer);
+    ASSERT_TRUE(status.ok()) << status.message();
+  }
+
+  bool AwaitThat(const std::function<bool()>& condition) {
+    const int64_t until = BootTimeMs() + 30'000;
+    while (!condition() && BootTimeMs() < until) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return condition();
+  }
+  bool TendUntilDone() {
+    return AwaitThat([this] { return !worker_->Tend(); });
+  }
+  bool AwaitOutstanding(const Transport& transport) {
+    return AwaitThat([&] { return transport.outstanding() > 0; });
   }
 
   Config config_;
   FakeQueue queue_;
   Metrics metrics_;
   std::unique_ptr<Log> log_;
-  std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Worker> worker_;
   std::string fault_file_;
   std::string record_file_;
@@ -440,10 +458,144 @@ TEST_F(WorkerTest, APluginThatCannotBeLoadedIsAnErrorAtItsPlace) {
   log_ = std::make_unique<Log>(config_.log);
   auto renderer = LoadRenderer(config_, log_->Named("renderer"));
   ASSERT_TRUE(renderer.ok());
-  const auto worker = Worker::Start(config_, queue_, **renderer, metrics_, *log_);
+  const auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, *log_);
   ASSERT_FALSE(worker.ok());
   EXPECT_TRUE(worker.status().message().starts_with("postbus.yaml:4:12: ")) << worker.status().message();
   EXPECT_NE(worker.status().message().find("/nowhere/acme.so"), std::string_view::npos);
+}
+
+TEST_F(WorkerTest, AfterAReloadMailsGoByTheNewRouteAndTheSameTransportLivesOn) {
+  AddBackup();
+  config_.routes.front().use = {"primary"};
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).transport, "primary");
+  const Transport* const before = &worker_->generation().transports[1]->transport();
+  config_.routes.front().use = {"backup"};
+  config_.transports.erase(config_.transports.begin());
+  Reload();
+  EXPECT_EQ(worker_->generation().number, 2u);
+  EXPECT_EQ(&worker_->generation().transports[0]->transport(), before);
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).transport, "backup");
+  EXPECT_TRUE(TendUntilDone());
+}
+
+TEST_F(WorkerTest, AReloadWithOtherOptionsMakesAnotherInstance) {
+  Start();
+  const auto before = worker_->generation().transports[0];
+  config_.transports[0].options[2].text = "21";
+  Reload();
+  EXPECT_NE(worker_->generation().transports[0], before);
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+}
+
+TEST_F(WorkerTest, AReloadWithAnotherFileBehindAnOptionMakesAnotherInstance) {
+  config_.transports[0].options[0].name = "ca_file";
+  config_.transports[0].options[0].text = fault_file_;
+  std::ofstream(fault_file_) << "one";
+  Start();
+  const auto before = worker_->generation().transports[0];
+  Reload();
+  EXPECT_EQ(worker_->generation().transports[0], before);
+  std::ofstream(fault_file_) << "other";
+  Reload();
+  EXPECT_NE(worker_->generation().transports[0], before);
+}
+
+TEST_F(WorkerTest, AMailUnderWayEndsWithTheTransportItIsWith) {
+  AddBackup();
+  config_.routes.front().use = {"primary"};
+  Start();
+  const TurnId held = queue_.Add(Event("\"hold@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue& queue) { return queue.taken() == 1; }));
+  ASSERT_TRUE(AwaitOutstanding(worker_->generation().transports[0]->transport()));
+  config_.routes.front().use = {"backup"};
+  config_.transports.erase(config_.transports.begin());
+  Reload();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).transport, "backup");
+  EXPECT_EQ(queue_.turns()[held].completed, 0);
+  EXPECT_TRUE(TendUntilDone()) << "quiesce lets it go, and its transport is ended";
+  const auto turn = queue_.Await(held);
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_EQ(turn.reports.at(0).transport, "primary");
+}
+
+TEST_F(WorkerTest, AMailThatWaitsForAProviderGoesByTheTransportThatAReloadAdds) {
+  Start();
+  std::ofstream(fault_file_) << "x";
+  const TurnId waiting = queue_.Add(Event("\"fault-while-file@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue& queue) { return queue.taken() == 1; }));
+  AddBackup();
+  Reload();
+  EXPECT_EQ(queue_.Await(waiting).reports.at(0).transport, "backup");
+}
+
+TEST_F(WorkerTest, RecipientsAndRetryAreThoseOfTheNewConfiguration) {
+  Start();
+  config_.recipients.allow = {"*@y.org"};
+  config_.retry.max_retries = 0;
+  Reload();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).dead_letters.at(0).outcome_class,
+            "recipient_not_allowed");
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"transient@y.org\""))).dead_letters.size(), 1u);
+}
+
+TEST_F(WorkerTest, AReloadThatFailsChangesNothing) {
+  Start();
+  const Generation* const before = &worker_->generation();
+  Config broken = config_;
+  TransportConfig& acme = broken.transports.emplace_back(broken.transports[0]);
+  acme.name = "acme";
+  acme.plugin = "/nowhere/acme.so";
+  acme.mark = {.file = "postbus.yaml", .line = 4, .column = 12};
+  broken.routes.front().use = {"acme"};
+  const Status status = worker_->Reload(broken, before->renderer);
+  EXPECT_TRUE(status.message().starts_with("postbus.yaml:4:12: ")) << status.message();
+  EXPECT_EQ(&worker_->generation(), before);
+  EXPECT_FALSE(worker_->Tend());
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).transport, "primary");
+}
+
+TEST_F(WorkerTest, EveryTurnEndsExactlyOnceWhileReloadsFlipTheRoute) {
+  config_.host.threads = 2;
+  AddBackup();
+  Start();
+  const TransportConfig primary = config_.transports[0];
+  const TransportConfig backup = config_.transports[1];
+  const char* words[] = {"accepted", "transient", "not-sent-once", "fault-once", "hold"};
+  constexpr int kReloads = 20;
+  constexpr int kEach = 100;
+  for (int reload = 0; reload < kReloads; ++reload) {
+    for (int i = 0; i < kEach; ++i) {
+      const std::string number = std::to_string(reload * kEach + i);
+      queue_.Add(Event("\"" + std::string(words[i % 5]) + "+" + number + "@x.org\"", "e" + number));
+    }
+    config_.transports = {reload % 2 == 0 ? backup : primary};
+    config_.routes.front().use = {config_.transports[0].name};
+    Reload();
+  }
+  EXPECT_TRUE(worker_->Drain(BootTimeMs() + 30'000));
+  for (int i = 1; i <= kReloads * kEach; ++i) {
+    const auto turn = queue_.turns()[static_cast<TurnId>(i)];
+    ASSERT_LE(turn.completed + turn.abandoned, 1) << "event " << i;
+    if (turn.completed == 0) continue;
+    const auto sent = static_cast<size_t>(std::count_if(turn.reports.begin(), turn.reports.end(),
+                                                        [](const auto& r) { return r.change == Change::kSent; }));
+    ASSERT_EQ(turn.deferred.size() + turn.dead_letters.size() + sent, 1u) << "event " << i;
+  }
+  EXPECT_FALSE(worker_->Tend());
+}
+
+TEST(GenerationTest, KeysThatNeedARestartAreNamed) {
+  const Config current;
+  Config next;
+  EXPECT_EQ(KeysThatNeedRestart(current, next), "");
+  next.routes.emplace_back();
+  next.host.drain_timeout_ms = 1;
+  EXPECT_EQ(KeysThatNeedRestart(current, next), "");
+  next.queue.kafka.topic = "other";
+  next.host.threads = 7;
+  next.api.port = 1;
+  EXPECT_EQ(KeysThatNeedRestart(current, next), "queue.kafka.topic, host.threads, api.listen");
 }
 
 TEST_F(WorkerTest, EveryTurnOfManyEndsExactlyOnce) {

@@ -23,6 +23,7 @@ constexpr sdk::About kAbout{.id = "scripted",
                             .caps = POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_WANTS_PARTS};
 constexpr std::array kOptions = {
     sdk::StringOption("fault_file", "While it exists, fault-while-file recipients get a provider fault.").Default(""),
+    sdk::PathOption("ca_file", "Is not read.").Default(""),
     sdk::StringOption("record_file", "Gets a line a mail: its envelope and its parts.").Default(""),
     sdk::IntegerOption("room", "Mails taken at the same time.").Default("1000").Range(1, 100'000).Unit("mails")};
 
@@ -63,6 +64,7 @@ class Scripted : public sdk::Transport {
     std::vector<uint64_t> tokens;
     {
       const std::lock_guard lock(mutex_);
+      quiesced_ = true;
       for (const postbus_mail* mail : held_) tokens.push_back(mail->token);
     }
     for (const uint64_t token : tokens) Release(token, sdk::Outcome::Accepted("late"));
@@ -92,7 +94,7 @@ class Scripted : public sdk::Transport {
       if (stop_) return;
       const postbus_mail* mail = queue_.front();
       queue_.erase(queue_.begin());
-      if (Word(mail->recipients[0]) == "hold") {
+      if (Word(mail->recipients[0]) == "hold" && !quiesced_) {
         held_.push_back(mail);
         continue;
       }
@@ -200,6 +202,7 @@ class Scripted : public sdk::Transport {
   std::vector<const postbus_mail*> held_;
   bool working_ = false;
   bool full_ = false;
+  bool quiesced_ = false;
   bool stop_ = false;
   std::thread thread_;
 };
