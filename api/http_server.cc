@@ -115,7 +115,8 @@ class Session : public std::enable_shared_from_this<Session> {
     if (buffer_.size() > 0) return ReadHeaderNow();
     LimitReading(server_.limits.idle_seconds);
     stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](beast::error_code error, size_t size) {
-      if (error) return self->Close();
+      // Closed by a stop when this was on its way already: a request taken now could not be answered.
+      if (error || !self->stream_.socket().is_open()) return self->Close();
       self->buffer_.commit(size);
       self->ReadHeaderNow();
     });

@@ -185,13 +185,41 @@ TEST(HttpServer, StopLetsAnAnswerUnderWayOut) {
   ASSERT_TRUE(server.ok());
   HttpClient client((*server)->port());
   client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  const HttpReply reply = promise.get_future().get();
+  HttpReply reply = promise.get_future().get();
   std::thread stopper([&] { (*server)->Stop(BootTimeMs() + 10'000); });
   reply({.status = 202, .content_type = "text/plain", .body = "last", .headers = {}});
+  reply = nullptr;  // while it lives the server waits for its answer
   EXPECT_EQ(BodyOf(client.Receive()), "last");
   EXPECT_TRUE(client.Closed());
   stopper.join();
   EXPECT_FALSE(HttpClient((*server)->port()).connected());
+}
+
+// Clients that send the next request with each answer: whatever the stop meets is answered, or it was never taken.
+TEST(HttpServer, ARequestThatMeetsTheStopIsAnsweredOrNotTaken) {
+  for (int round = 0; round < 60; ++round) {
+    std::atomic<int> taken = 0;
+    std::atomic<int> answered = 0;
+    auto server = HttpServer::Start(
+        "127.0.0.1", 0, {},
+        [&](HttpRequest&& request, const HttpReply& reply) {
+          ++taken;
+          reply(Echo(request));
+        },
+        HttpErrorProblem);
+    ASSERT_TRUE(server.ok());
+    std::vector<std::thread> clients;
+    for (int i = 0; i < 8; ++i) {
+      clients.emplace_back([&] {
+        HttpClient client((*server)->port());
+        while (!client.Get("/").empty()) ++answered;
+      });
+    }
+    while (answered < 100) std::this_thread::yield();
+    (*server)->Stop(BootTimeMs() + 30'000);
+    for (std::thread& client : clients) client.join();
+    ASSERT_EQ(answered, taken) << "round " << round;
+  }
 }
 
 TEST(HttpServer, ATakenPortIsAnErrorThatNamesIt) {
