@@ -13,14 +13,18 @@ HttpResponse Text(int status, std::string body) {
   return response;
 }
 
+HttpResponse NotAllowed(const std::string& path, const char* allowed) {
+  HttpResponse response = Problem(405, "method_not_allowed", path + " takes " + allowed);
+  response.headers.emplace_back("Allow", allowed);
+  return response;
+}
+
 HttpResponse Answer(const HttpRequest& request, const Metrics& metrics, const std::function<Status()>& ready) {
   const bool known = request.path == "/metrics" || request.path == "/livez" || request.path == "/readyz";
-  if (!known) return Problem(404, "no_such_route", "the admin port serves /metrics, /livez and /readyz");
-  if (request.method != "GET" && request.method != "HEAD") {
-    HttpResponse response = Problem(405, "method_not_allowed", request.path + " takes GET");
-    response.headers.emplace_back("Allow", "GET");
-    return response;
+  if (!known) {
+    return Problem(404, "no_such_route", "the admin port serves /metrics, /livez and /readyz, and POST /-/reload");
   }
+  if (request.method != "GET" && request.method != "HEAD") return NotAllowed(request.path, "GET");
   if (request.path == "/livez") return Text(200, "ok\n");
   if (request.path == "/readyz") {
     const Status status = ready();
@@ -34,13 +38,17 @@ HttpResponse Answer(const HttpRequest& request, const Metrics& metrics, const st
 }  // namespace
 
 Result<std::unique_ptr<HttpServer>> StartAdminServer(const Config& config, const Metrics& metrics,
-                                                     std::function<Status()> ready) {
+                                                     AdminActions actions) {
   HttpLimits limits;
   limits.connections = 64;
   return HttpServer::Start(
       config.admin.address, config.admin.port, limits,
-      [&metrics, ready = std::move(ready)](HttpRequest&& request, const HttpReply& reply) {
-        HttpResponse response = Answer(request, metrics, ready);
+      [&metrics, actions = std::move(actions)](HttpRequest&& request, const HttpReply& reply) {
+        if (request.path == "/-/reload") {
+          if (request.method == "POST") return actions.reload(reply);
+          return reply(NotAllowed(request.path, "POST"));
+        }
+        HttpResponse response = Answer(request, metrics, actions.ready);
         if (request.method == "HEAD") response.body.clear();
         reply(std::move(response));
       },

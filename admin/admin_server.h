@@ -1,4 +1,4 @@
-// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz.
+// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz, POST /-/reload.
 #pragma once
 
 #include <functional>
@@ -11,9 +11,15 @@
 
 namespace postbus {
 
-// Starts it on config.admin.listen. `ready` says whether this process does its work; called on the server's thread.
-// /livez never depends on anything outside the process. Metrics and whatever `ready` uses outlive the server.
+// What the admin port asks the process for. Called on the server's thread; must not block.
+struct AdminActions {
+  std::function<Status()> ready;          // does this process do its work?
+  std::function<void(HttpReply)> reload;  // reads the configuration again and answers what came of it
+};
+
+// Starts it on config.admin.listen. /livez never depends on anything outside the process. Metrics and whatever the
+// actions use outlive the server.
 Result<std::unique_ptr<HttpServer>> StartAdminServer(const Config& config, const Metrics& metrics,
-                                                     std::function<Status()> ready);
+                                                     AdminActions actions);
 
 }  // namespace postbus

@@ -104,14 +104,18 @@ HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
 
 }  // namespace
 
-EmailApi::EmailApi(const Config& config, Queue& queue, StatusHistory& history, const Renderer& renderer,
+EmailApi::EmailApi(const Config& config, std::shared_ptr<const Renderer> renderer, Queue& queue, StatusHistory& history,
                    Metrics& metrics)
-    : config_(config),
-      queue_(queue),
-      history_(history),
-      metrics_(metrics),
-      acceptor_(config.limits, config.defaults_from),
-      template_check_(renderer) {}
+    : max_event_bytes_(config.limits.max_bytes), queue_(queue), history_(history), metrics_(metrics) {
+  Reload(config, std::move(renderer));
+}
+
+void EmailApi::Reload(const Config& config, std::shared_ptr<const Renderer> renderer) {
+  std::unique_ptr<Rules> rules(new Rules{.acceptor = Acceptor(config.limits, config.defaults_from),
+                                         .template_check = TemplateCheck(std::move(renderer))});
+  const std::lock_guard lock(rules_mutex_);
+  rules_.swap(rules);
+}
 
 HttpLimits EmailApi::Limits(const Config& config) {
   HttpLimits limits;
@@ -237,11 +241,13 @@ void EmailApi::GetOpenApi(const HttpRequest&, const HttpReply& reply) {
 bool EmailApi::Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,
                       std::vector<Accepted>& mails, std::vector<Violation>& violations) {
   std::vector<Violation> found;
-  if (!acceptor_.Accept(json, now, fixed_id)) {
-    found = acceptor_.violations();
-  } else if (template_check_.Check(json, acceptor_.event(), found)) {
-    const EmailEvent& event = acceptor_.event();
-    mails.push_back({acceptor_.id(), acceptor_.value(), event.priority, RecipientSet::All(event.recipient_count())});
+  const std::lock_guard lock(rules_mutex_);
+  Acceptor& acceptor = rules_->acceptor;
+  if (!acceptor.Accept(json, now, fixed_id)) {
+    found = acceptor.violations();
+  } else if (rules_->template_check.Check(json, acceptor.event(), found)) {
+    const EmailEvent& event = acceptor.event();
+    mails.push_back({acceptor.id(), acceptor.value(), event.priority, RecipientSet::All(event.recipient_count())});
     return true;
   }
   for (Violation& violation : found) violations.push_back({pointer + violation.pointer, std::move(violation.detail)});
@@ -279,11 +285,11 @@ void EmailApi::Publish(const HttpRequest& request, const std::vector<Accepted>& 
 }
 
 size_t EmailApi::MaxMailBytes() const {
-  return config_.limits.max_bytes - std::min(config_.limits.max_bytes, EventLimits::kAcceptanceBytes);
+  return max_event_bytes_ - std::min(max_event_bytes_, EventLimits::kAcceptanceBytes);
 }
 
 std::string EmailApi::TooLarge() const {
-  return "the mail is larger than limits.max_event (" + std::to_string(config_.limits.max_bytes) + " bytes, of which " +
+  return "the mail is larger than limits.max_event (" + std::to_string(max_event_bytes_) + " bytes, of which " +
          std::to_string(EventLimits::kAcceptanceBytes) + " are kept for the frame)";
 }
 

@@ -3,6 +3,8 @@
 // the same for programs.
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,13 +21,18 @@
 
 namespace postbus {
 
-// Handles requests on the HttpServer's thread; answers from the queue's. Everything given outlives it and its answers.
+// Handles requests on the HttpServer's thread; answers from the queue's. Queue, history and metrics outlive it
+// and its answers.
 class EmailApi {
  public:
   static constexpr size_t kMaxBatch = 500;
   static constexpr size_t kMaxBatchBytes = 8 * 1024 * 1024;
 
-  EmailApi(const Config& config, Queue& queue, StatusHistory& history, const Renderer& renderer, Metrics& metrics);
+  EmailApi(const Config& config, std::shared_ptr<const Renderer> renderer, Queue& queue, StatusHistory& history,
+           Metrics& metrics);
+
+  // From the next mail on accepts by these; when it returns nobody here uses the former renderer. [any thread]
+  void Reload(const Config& config, std::shared_ptr<const Renderer> renderer);
 
   void Handle(HttpRequest&& request, HttpReply reply);
 
@@ -57,12 +64,18 @@ class EmailApi {
   size_t MaxMailBytes() const;
   std::string TooLarge() const;
 
-  const Config& config_;
+  // What mails are checked by.
+  struct Rules {
+    Acceptor acceptor;
+    TemplateCheck template_check;
+  };
+
+  const size_t max_event_bytes_;
   Queue& queue_;
   StatusHistory& history_;
   Metrics& metrics_;
-  Acceptor acceptor_;
-  TemplateCheck template_check_;
+  std::mutex rules_mutex_;
+  std::unique_ptr<Rules> rules_;  // guarded by rules_mutex_
 };
 
 // An API address other than loopback is refused until there are keys. The error stands at the key in the configuration.

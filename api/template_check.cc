@@ -30,7 +30,7 @@ Violation InData(std::string_view error) {
 bool TemplateCheck::Check(std::string_view json, const EmailEvent& event, std::vector<Violation>& violations) {
   if (event.template_name.empty()) return true;  // it brings html and text itself
   const std::string_view data = event.data.size == 0 ? "{}" : json.substr(event.data.offset, event.data.size);
-  switch (renderer_.Render(event.template_name, data, rendered_)) {
+  switch (renderer_->Render(event.template_name, data, rendered_)) {
     case RenderOutcome::kOk:
       if (!event.subject.empty()) return true;
       if (rendered_.subject.empty()) {
@@ -43,7 +43,7 @@ bool TemplateCheck::Check(std::string_view json, const EmailEvent& event, std::v
       }
       return true;
     case RenderOutcome::kUnknownTemplate:
-      violations.push_back({"/template", UnknownTemplate(event.template_name, renderer_.Templates())});
+      violations.push_back({"/template", UnknownTemplate(event.template_name, renderer_->Templates())});
       return false;
     case RenderOutcome::kMissingVariable:
     case RenderOutcome::kInvalidData:

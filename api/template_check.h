@@ -2,7 +2,9 @@
 // variable is told to who posts it and does not become a dead letter. One object a thread.
 #pragma once
 
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "event/email_event.h"
@@ -12,15 +14,14 @@ namespace postbus {
 
 class TemplateCheck {
  public:
-  // `renderer` outlives it.
-  explicit TemplateCheck(const Renderer& renderer) : renderer_(renderer) {}
+  explicit TemplateCheck(std::shared_ptr<const Renderer> renderer) : renderer_(std::move(renderer)) {}
 
   // Appends what is wrong; pointers into the message ("/data/Link"). `event` was decoded from `json`.
   // False: something was.
   [[nodiscard]] bool Check(std::string_view json, const EmailEvent& event, std::vector<Violation>& violations);
 
  private:
-  const Renderer& renderer_;
+  const std::shared_ptr<const Renderer> renderer_;
   RenderedMail rendered_;
 };
 

@@ -87,7 +87,7 @@ void AcceptOrExit(const std::string& json, int64_t now, const Config& config, Lo
   auto renderer = LoadRenderer(config, log.Named("renderer"));
   if (!renderer.ok()) Die(renderer.status());
   std::vector<Violation> violations;
-  if (!TemplateCheck(**renderer).Check(json, acceptor.event(), violations)) RefuseMail(violations);
+  if (!TemplateCheck(std::move(*renderer)).Check(json, acceptor.event(), violations)) RefuseMail(violations);
 }
 
 void Publish(const NewEvent& event, const Config& config, Log& log) {

@@ -1,9 +1,13 @@
 // postbus serve | host | api: the long-running roles.
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <optional>
 
@@ -11,6 +15,7 @@
 #include "api/email_api.h"
 #include "api/problem.h"
 #include "cli/command.h"
+#include "cli/reload.h"
 #include "event/clock.h"
 #include "host/log.h"
 #include "host/metrics.h"
@@ -73,7 +78,7 @@ void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, c
   LogLine(log, LogLevel::kInfo, "admin listens").Add("at", Listener(config.admin.address, admin.port()));
 }
 
-// Blocks the signals this thread waits for. Called before any thread starts, so that all inherit it.
+// Blocks the signals this thread reads. Called before any thread starts, so that all inherit it.
 sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -82,13 +87,30 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-void WaitForStop(const sigset_t& signals, Log& log) {
+// The control thread's loop: reloads until SIGTERM or SIGINT comes. Requests that come during a reload get the next.
+void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests& requests) {
+  constexpr int kTendEveryMs = 50;
+  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   while (true) {
-    int signal = 0;
-    if (sigwait(&signals, &signal) != 0) continue;
-    if (signal != SIGHUP) return;
-    log.Write(LogLevel::kWarning, "SIGHUP: this version reads its configuration at start only; restart it");
+    pollfd fds[] = {{.fd = signal_fd, .events = POLLIN, .revents = 0},
+                    {.fd = requests.fd(), .events = POLLIN, .revents = 0}};
+    poll(fds, std::size(fds), reloader.Tend() ? kTendEveryMs : -1);
+    const char* why = nullptr;
+    signalfd_siginfo received{};
+    bool stop = false;
+    while (read(signal_fd, &received, sizeof received) == sizeof received) {
+      stop = stop || received.ssi_signo != SIGHUP;
+      why = "SIGHUP";
+    }
+    if (stop) break;
+    const std::vector<HttpReply> waiting = requests.Take();
+    if (!waiting.empty()) why = "POST /-/reload";
+    if (why == nullptr) continue;
+    const HttpResponse answer = reloader.Reload(why);
+    for (const HttpReply& reply : waiting) reply(answer);
   }
+  close(signal_fd);
+  for (const HttpReply& reply : requests.Take()) reply(Problem(503, "stopping", "this process was told to stop"));
 }
 
 // A second SIGTERM or SIGINT ends the process at once; nothing is lost by that, some of it comes again.
@@ -120,7 +142,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
 
   auto loaded = LoadRenderer(config, log.Named("renderer"));  // the API checks what it accepts
   if (!loaded.ok()) Die(loaded.status());
-  const std::shared_ptr<const Renderer> renderer = std::move(*loaded);
+  std::shared_ptr<const Renderer> renderer = std::move(*loaded);
   std::unique_ptr<Worker> worker;
   if (roles.host) {
     auto started = Worker::Start(config, renderer, **queue, metrics, log);
@@ -128,14 +150,18 @@ void Serve(const Roles& roles, const ServeOptions& options) {
     worker = std::move(*started);
   }
 
-  auto admin = StartAdminServer(config, metrics, [&queue] { return (*queue)->Health(); });
+  ReloadRequests reload_requests;
+  auto admin =
+      StartAdminServer(config, metrics,
+                       {.ready = [&queue] { return (*queue)->Health(); },
+                        .reload = [&reload_requests](HttpReply reply) { reload_requests.Add(std::move(reply)); }});
   if (!admin.ok()) Die(admin.status());
   std::unique_ptr<HttpServer> api;
   if (roles.api) {
     auto opened = OpenStatusHistory(config.queue, log.Named("status"));
     if (!opened.ok()) Die(opened.status());
     history = std::move(*opened);
-    email_api.emplace(config, **queue, *history, *renderer, metrics);
+    email_api.emplace(config, renderer, **queue, *history, metrics);
     auto listening = HttpServer::Start(
         config.api.address, config.api.port, EmailApi::Limits(config),
         [&email_api](HttpRequest&& request, HttpReply reply) {
@@ -147,7 +173,10 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   }
   PrintBanner(config, roles, **queue, *renderer, worker.get(), api.get(), **admin, log);
 
-  WaitForStop(signals, log);
+  renderer.reset();  // what is kept here would outlive a reload
+  Reloader reloader(options.config, config, {.worker = worker.get(), .api = email_api ? &*email_api : nullptr}, metrics,
+                    log);
+  RunUntilStopped(signals, reloader, reload_requests);
   LetSignalsKill(signals);
   const int64_t deadline = BootTimeMs() + config.host.drain_timeout_ms;
   LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", config.host.drain_timeout_ms);

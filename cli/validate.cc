@@ -19,6 +19,8 @@ namespace {
 struct ValidateOptions {
   ConfigOptions config;
   bool connect = false;
+  std::vector<std::string> probe;  // names of transports
+  bool api = false;
 };
 
 constexpr int64_t kConnectWithinMs = 15'000;
@@ -98,18 +100,15 @@ Status ConnectQueue(const Config& config, Log& log) {
   return {};
 }
 
-void Connect(const Config& config, const std::vector<std::unique_ptr<Transport>>& transports, Log& log,
-             Findings& findings) {
-  const auto tell = [&findings](const std::string& what, const Status& status) {
-    findings.Add(status);
-    if (status.ok()) std::printf("%s: ok\n", what.c_str());
-  };
-  tell("queue", ConnectQueue(config, log));
-  for (const auto& transport : transports) {
-    const Status status = transport->Probe(BootTimeMs() + kConnectWithinMs);
-    tell("transport " + transport->name(),
-         status.ok() ? Status() : Status(status.kind(), "transport " + std::string(status.message())));
-  }
+void Tell(const std::string& what, const Status& status, Findings& findings) {
+  findings.Add(status);
+  if (status.ok()) std::printf("%s: ok\n", what.c_str());
+}
+
+void Probe(Transport& transport, Findings& findings) {
+  const Status status = transport.Probe(BootTimeMs() + kConnectWithinMs);
+  Tell("transport " + transport.name(),
+       status.ok() ? Status() : Status(status.kind(), "transport " + std::string(status.message())), findings);
 }
 
 void Validate(const ValidateOptions& options) {
@@ -124,12 +123,18 @@ void Validate(const ValidateOptions& options) {
   if (renderer.ok()) CheckSamples(config, **renderer);
   std::vector<std::unique_ptr<Transport>> transports;
   for (const TransportConfig& transport : config.transports) {
+    if (options.api) break;
     if (auto loaded = Load(config, transport, sink, log, findings)) transports.push_back(std::move(loaded));
   }
   if (findings.exit_code() == kExitOk) {
     std::printf("%s: valid; %zu templates, %zu transports\n", config.file.c_str(), (*renderer)->Templates().size(),
                 transports.size());
-    if (options.connect) Connect(config, transports, log, findings);
+    if (options.connect) Tell("queue", ConnectQueue(config, log), findings);
+    for (const auto& transport : transports) {
+      const bool is_named =
+          std::find(options.probe.begin(), options.probe.end(), transport->name()) != options.probe.end();
+      if (options.connect || is_named) Probe(*transport, findings);
+    }
   }
   transports.clear();  // before the log: std::exit runs no destructors of ours
   if (findings.exit_code() != kExitOk) std::exit(findings.exit_code());
@@ -144,6 +149,10 @@ void AddValidateCommand(CLI::App& program) {
   options->config.AddTo(*command);
   command->add_flag("--connect", options->connect,
                     "Also asks the queue and each transport's server; exit 69 if one fails");
+  command->add_option("--probe", options->probe, "Also asks this transport's server; may be given several times")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  command->add_flag("--api", options->api, "Checks only what `postbus api` needs: leaves the transports out");
   AddExample(*command, "postbus validate -c config/single-node.yaml");
   command->callback([options] { Validate(*options); });
 }

@@ -10,6 +10,7 @@
 #include <array>
 #include <mutex>
 
+#include "event/clock.h"
 #include "host/retry_policy.h"
 #include "postbus/abi/outcome.h"
 #include "postbus/abi/version.h"
@@ -32,6 +33,9 @@ enum Metric : size_t {
   kSendSeconds,
   kInFlight,
   kRequests,
+  kReloads,
+  kGeneration,
+  kGenerationSince,
   kQueuePublished,
   kQueuePublishFailures,
   kQueueCompleted,
@@ -63,6 +67,11 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
     {"postbus_email_send_duration_seconds", "histogram", "", "From hand-over to the transport to its outcome."},
     {"postbus_email_inflight", "gauge", "shard", "Events whose turn is under way."},
     {"postbus_http_requests_total", "counter", "route, status", "Requests answered by the HTTP API."},
+    {"postbus_config_reloads_total", "counter", "result",
+     "Reloads of the configuration by result: success, or failure, which changed nothing."},
+    {"postbus_config_generation", "gauge", "",
+     "The configuration in use: 1 = of the start, one more with each reload."},
+    {"postbus_config_loaded_timestamp_seconds", "gauge", "", "When the configuration in use was loaded (Unix time)."},
     {"postbus_queue_published_total", "counter", "", "Events made durable by this process."},
     {"postbus_queue_publish_failures_total", "counter", "", "Events refused by the queue or in doubt."},
     {"postbus_queue_completed_total", "counter", "", "Turns that are over."},
@@ -87,6 +96,10 @@ std::string Help(Metric metric) { return std::string(kMetrics[metric].help); }
 
 Family<Counter>& CounterFamily(prometheus::Registry& registry, Metric metric) {
   return prometheus::BuildCounter().Name(Name(metric)).Help(Help(metric)).Register(registry);
+}
+
+prometheus::Gauge& OneGauge(prometheus::Registry& registry, Metric metric) {
+  return prometheus::BuildGauge().Name(Name(metric)).Help(Help(metric)).Register(registry).Add({});
 }
 
 Histogram& OneHistogram(prometheus::Registry& registry, Metric metric, const Histogram::BucketBoundaries& bounds) {
@@ -155,6 +168,9 @@ struct Metrics::Impl {
   Family<Counter>& requests = CounterFamily(registry, kRequests);
   Family<prometheus::Gauge>& in_flight =
       prometheus::BuildGauge().Name(Name(kInFlight)).Help(Help(kInFlight)).Register(registry);
+  Family<Counter>& reloads = CounterFamily(registry, kReloads);
+  prometheus::Gauge& generation = OneGauge(registry, kGeneration);
+  prometheus::Gauge& generation_since = OneGauge(registry, kGenerationSince);
   Counter* consumed[kPriorities] = {};
   Histogram& queue_age = OneHistogram(registry, kQueueAge, kAgeBounds);
   Histogram& render = OneHistogram(registry, kRenderSeconds, kWorkBounds);
@@ -225,6 +241,15 @@ void Metrics::SetInFlight(size_t shard, double n) { impl_->in_flight.Add({{"shar
 
 void Metrics::CountRequest(std::string_view route, int status) {
   impl_->requests.Add({{"route", std::string(route)}, {"status", std::to_string(status)}}).Increment();
+}
+
+void Metrics::CountReload(bool succeeded) {
+  impl_->reloads.Add({{"result", succeeded ? "success" : "failure"}}).Increment();
+}
+
+void Metrics::SetGeneration(uint64_t number) {
+  impl_->generation.Set(static_cast<double>(number));
+  impl_->generation_since.Set(static_cast<double>(UnixTimeMs()) / 1000);
 }
 
 void Metrics::AttachQueue(const Queue& queue) {

@@ -56,6 +56,8 @@ class Metrics {
   void ObserveSend(double seconds);      // submit to completion
   void SetInFlight(size_t shard, double n);
   void CountRequest(std::string_view route, int status);
+  void CountReload(bool succeeded);
+  void SetGeneration(uint64_t number);  // from now on this one
 
   // Read at each scrape. REQUIRES: `queue` outlives the Metrics, or DetachQueue was called.
   void AttachQueue(const Queue& queue);

@@ -154,10 +154,9 @@ std::string PluginOptions::Fingerprint(std::span<const postbus_option* const> ta
 
 std::string FileIdentity(const std::filesystem::path& path) {
   struct stat file {};
-  if (::stat(path.c_str(), &file) != 0) return {};
-  std::string identity = std::to_string(file.st_dev) + "." + std::to_string(file.st_ino);
-  if (!S_ISREG(file.st_mode)) return identity;  // a directory's times change with whatever is put into it
-  identity += "." + std::to_string(file.st_size);
+  if (::stat(path.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return {};
+  std::string identity =
+      std::to_string(file.st_dev) + "." + std::to_string(file.st_ino) + "." + std::to_string(file.st_size);
   for (const timespec& time : {file.st_mtim, file.st_ctim}) {
     identity += "." + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
   }

@@ -43,7 +43,7 @@ class PluginOptions {
   std::unique_ptr<Impl> impl_;
 };
 
-// Tells a file from its replacement (device, inode, size, times); "" where there is none.
+// Tells a regular file from its replacement (device, inode, size, times); "" where there is none.
 std::string FileIdentity(const std::filesystem::path& path);
 
 // "" if `text` is a value of `option`, else what it is instead, to be put after the quoted text: `is not a port

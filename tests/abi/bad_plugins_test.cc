@@ -2,6 +2,7 @@
 // on.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -233,12 +234,18 @@ TEST_F(BadInstanceTest, ThrowsInRender) {
                            "renderer: an exception crossed the plugin ABI"}));
 }
 
+// Nothing helps against it but another process.
+TEST_F(BadInstanceTest, CrashesInCreate) {
+  EXPECT_EXIT(Create("crashes_in_create"), testing::KilledBySignal(SIGABRT), "");
+}
+
 // A file without a test here would be a check that never fires.
 TEST(BadPluginListTest, EveryBadPluginHasATest) {
   std::set<std::string> tested = {
-      "create_fails",     "create_gives_no_reason",  "create_makes_nothing",   "create_talks_too_much",
-      "throws_in_create", "throws_in_submit",        "throws_in_render",       "takes_more_than_offered",
-      "completes_twice",  "completes_unknown_token", "completes_with_rubbish", "calls_with_null"};
+      "crashes_in_create",       "create_fails",     "create_gives_no_reason",  "create_makes_nothing",
+      "create_talks_too_much",   "throws_in_create", "throws_in_submit",        "throws_in_render",
+      "takes_more_than_offered", "completes_twice",  "completes_unknown_token", "completes_with_rubbish",
+      "calls_with_null"};
   for (const Refusal& refusal : kRefusals) tested.insert(refusal.plugin);
   std::set<std::string> sources;
   for (const auto& entry : fs::directory_iterator(fs::path(POSTBUS_SOURCE_DIR) / "tests/abi/bad_plugins")) {

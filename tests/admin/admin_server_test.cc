@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/api/http_client.h"
 
 namespace postbus {
@@ -13,8 +15,13 @@ TEST(AdminServer, ServesMetricsAndHealth) {
   Metrics metrics;
   metrics.CountConsumed(Priority::kHigh);
   bool is_ready = true;
+  HttpResponse reloaded;
+  reloaded.status = 409;
+  reloaded.body = "restart";
   auto server =
-      StartAdminServer(config, metrics, [&] { return is_ready ? Status() : Status::Unavailable("no broker"); });
+      StartAdminServer(config, metrics,
+                       {.ready = [&] { return is_ready ? Status() : Status::Unavailable("no broker"); },
+                        .reload = [&](const HttpReply& reply) { std::thread([=] { reply(reloaded); }).detach(); }});
   ASSERT_TRUE(server.ok()) << server.status().message();
   HttpClient client((*server)->port());
   std::string answer = client.Get("/metrics");
@@ -30,6 +37,10 @@ TEST(AdminServer, ServesMetricsAndHealth) {
   EXPECT_EQ(StatusOf(client.Get("/livez")), 200) << "liveness does not depend on the broker";
   EXPECT_EQ(StatusOf(client.Get("/secret")), 404);
   EXPECT_EQ(StatusOf(client.Get("/metrics", "DELETE")), 405);
+  EXPECT_EQ(StatusOf(client.Get("/-/reload")), 405) << "a link must not reload";
+  answer = client.Get("/-/reload", "POST");
+  EXPECT_EQ(StatusOf(answer), 409);
+  EXPECT_EQ(BodyOf(answer), "restart");
 }
 
 }  // namespace

@@ -84,8 +84,8 @@ class SayingHistory final : public StatusHistory {
 };
 
 // The real renderer on the templates that come with postbus; one for all tests.
-inline const Renderer& ShippedTemplates() {
-  static const std::unique_ptr<Renderer> renderer = [] {
+inline std::shared_ptr<const Renderer> ShippedTemplates() {
+  static const std::shared_ptr<const Renderer> renderer = [] {
     Config config;
     config.renderer.plugin = POSTBUS_BUILD_DIR "/plugins/ctemplate.so";
     config.renderer.options.emplace_back().name = "directory";
@@ -94,7 +94,7 @@ inline const Renderer& ShippedTemplates() {
     if (!loaded.ok()) throw std::runtime_error(std::string(loaded.status().message()));
     return std::move(*loaded);
   }();
-  return *renderer;
+  return renderer;
 }
 
 }  // namespace postbus

@@ -25,7 +25,7 @@ class EmailApiTest : public testing::Test {
   // Handles one request at once, without a socket.
   HttpResponse Handle(std::string body, std::string method = "POST", std::string path = "/v1/emails",
                       Headers headers = {{"content-type", "application/json; charset=utf-8"}}) {
-    if (!api_) api_ = std::make_unique<EmailApi>(config_, queue_, history_, ShippedTemplates(), metrics_);
+    if (!api_) api_ = std::make_unique<EmailApi>(config_, ShippedTemplates(), queue_, history_, metrics_);
     HttpRequest request;
     request.method = std::move(method);
     request.path = std::move(path);
@@ -324,7 +324,7 @@ TEST_F(EmailApiTest, CountsRequests) {
 }
 
 TEST_F(EmailApiTest, WorksThroughTheServer) {
-  EmailApi api(config_, queue_, history_, ShippedTemplates(), metrics_);
+  EmailApi api(config_, ShippedTemplates(), queue_, history_, metrics_);
   auto server = HttpServer::Start(
       "127.0.0.1", 0, EmailApi::Limits(config_),
       [&](HttpRequest&& request, HttpReply reply) { api.Handle(std::move(request), std::move(reply)); },

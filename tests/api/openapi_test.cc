@@ -74,7 +74,7 @@ class OpenApiTest : public testing::Test {
   SayingQueue queue_;
   SayingHistory history_;
   Metrics metrics_;
-  EmailApi api_{config_, queue_, history_, ShippedTemplates(), metrics_};
+  EmailApi api_{config_, ShippedTemplates(), queue_, history_, metrics_};
   std::unique_ptr<HttpServer> server_;
 };
 

@@ -60,6 +60,19 @@ class Findings(ValidateCase):
 
 
 class Connecting(ValidateCase):
+    def test_one_transport_can_be_asked_alone_and_the_api_has_none(self):
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            port = nobody.getsockname()[1]
+        config = self.write_config(self.queue_sqlite(), transports=f"{{ away: {self.smtp()}, here: {FILE} }}",
+                                   routes="[ { use: [here] } ]")  # fmt: skip
+        here = self.validate(config, "--probe", "here", SMTP_PORT=str(port))
+        self.assertEqual((here.returncode, here.stderr), (0, ""))
+        self.assertEqual(here.stdout.splitlines()[1:], ["transport here: ok"])
+        self.assertEqual(self.validate(config, "--probe", "away", SMTP_PORT=str(port)).returncode, EXIT_UNAVAILABLE)
+        api = self.validate(self.write_config(self.queue_sqlite(), "{ plugin: flie }"), "--api")
+        self.assertEqual((api.returncode, api.stderr), (0, ""))
+        self.assertRegex(api.stdout, "valid; 4 templates, 0 transports")
+
     def test_all_is_well(self):
         with Mailbox(self.directory / "mailbox") as mailbox:
             done = self.validate(self.write_config(self.queue_sqlite()), "--connect", **mailbox.environment)
