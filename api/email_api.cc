@@ -106,7 +106,11 @@ HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
 
 EmailApi::EmailApi(const Config& config, std::shared_ptr<const Renderer> renderer, Queue& queue, StatusHistory& history,
                    Metrics& metrics)
-    : max_event_bytes_(config.limits.max_bytes), queue_(queue), history_(history), metrics_(metrics) {
+    : max_event_bytes_(config.limits.max_bytes),
+      queue_(queue),
+      history_(history),
+      metrics_(metrics),
+      hasher_(RecipientKey(config.queue)) {
   Reload(config, std::move(renderer));
 }
 
@@ -247,7 +251,12 @@ bool EmailApi::Accept(std::string_view json, const std::string& fixed_id, int64_
     found = acceptor.violations();
   } else if (rules_->template_check.Check(json, acceptor.event(), found)) {
     const EmailEvent& event = acceptor.event();
-    mails.push_back({acceptor.id(), acceptor.value(), event.priority, RecipientSet::All(event.recipient_count())});
+    Accepted& mail = mails.emplace_back(Accepted{.id = acceptor.id(),
+                                                 .value = acceptor.value(),
+                                                 .priority = event.priority,
+                                                 .recipients = RecipientSet::All(event.recipient_count()),
+                                                 .recipient_hashes = {}});
+    hasher_.Hash(event, mail.recipients, mail.recipient_hashes);
     return true;
   }
   for (Violation& violation : found) violations.push_back({pointer + violation.pointer, std::move(violation.detail)});
@@ -267,10 +276,12 @@ void EmailApi::Publish(const HttpRequest& request, const std::vector<Accepted>& 
                       .accepted_at_unix_ms = now,
                       .value = mail.value,
                       .traceparent = request.header("traceparent"),
-                      .recipients = mail.recipients});
+                      .recipients = mail.recipients,
+                      .recipient_hashes = mail.recipient_hashes});
     StatusRecord& record = queued.emplace_back();
     record.id = mail.id;
     record.recipients = mail.recipients;
+    record.recipient_hashes = mail.recipient_hashes;
     record.at_unix_ms = now;
   }
   const std::string request_id = key.empty() ? "" : IdOfKey(key);

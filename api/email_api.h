@@ -15,6 +15,7 @@
 #include "api/template_check.h"
 #include "host/config.h"
 #include "host/metrics.h"
+#include "host/recipient_hash.h"
 #include "host/renderer.h"
 #include "queue/queue.h"
 #include "queue/status_history.h"
@@ -49,6 +50,7 @@ class EmailApi {
     std::string value;
     Priority priority;
     RecipientSet recipients;
+    std::vector<uint64_t> recipient_hashes;
   };
 
   static std::optional<HttpResponse> CheckPost(const HttpRequest& request);
@@ -74,6 +76,7 @@ class EmailApi {
   Queue& queue_;
   StatusHistory& history_;
   Metrics& metrics_;
+  RecipientHasher hasher_;  // the thread's that calls Handle
   std::mutex rules_mutex_;
   std::unique_ptr<Rules> rules_;  // guarded by rules_mutex_
 };

@@ -45,23 +45,6 @@ class Members {
   std::string& out_;
 };
 
-void AppendChange(const StatusRecord& record, std::string& out) {
-  out.append("{\"event\":\"").append(ChangeName(record.change)).append("\"");
-  Members members(out);
-  members.Time("at", record.at_unix_ms);
-  members.Set("recipients", record.recipients);
-  members.Number("attempt", record.attempt);
-  members.Number("replay", record.replay);
-  members.Time("due", record.due_unix_ms);
-  members.Text("transport", record.transport);
-  members.Text("outcome", record.outcome);
-  members.Number("code", record.code);
-  members.Text("enhanced", record.enhanced);
-  members.Text("text", record.text);
-  members.Text("provider_id", record.provider_id);
-  out += '}';
-}
-
 }  // namespace
 
 std::string_view StatusOfAll(std::span<const StatusRecord> history) {
@@ -78,6 +61,23 @@ std::string_view StatusOfAll(std::span<const StatusRecord> history) {
     failed = failed || status == "failed";
   }
   return failed ? "failed" : "sent";
+}
+
+void AppendChange(const StatusRecord& record, std::string& out) {
+  out.append("{\"event\":\"").append(ChangeName(record.change)).append("\"");
+  Members members(out);
+  members.Time("at", record.at_unix_ms);
+  members.Set("recipients", record.recipients);
+  members.Number("attempt", record.attempt);
+  members.Number("replay", record.replay);
+  members.Time("due", record.due_unix_ms);
+  members.Text("transport", record.transport);
+  members.Text("outcome", record.outcome);
+  members.Number("code", record.code);
+  members.Text("enhanced", record.enhanced);
+  members.Text("text", record.text);
+  members.Text("provider_id", record.provider_id);
+  out += '}';
 }
 
 void AppendEmailStatus(std::string_view id, std::span<const StatusRecord> history, std::string& out) {

@@ -13,6 +13,9 @@ namespace postbus {
 // `history` is not empty.
 std::string_view StatusOfAll(std::span<const StatusRecord> history);
 
+// {"event":"sent","at":…,"recipients":[0],…}: one change, absent fields left out. Appends.
+void AppendChange(const StatusRecord& record, std::string& out);
+
 // {"id","status","last_event","attempts","history":[…]}. Appends. REQUIRES: `history` is not empty.
 void AppendEmailStatus(std::string_view id, std::span<const StatusRecord> history, std::string& out);
 

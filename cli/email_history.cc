@@ -1,5 +1,6 @@
 #include "cli/email_history.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -7,12 +8,6 @@
 #include "event/email_event.h"
 
 namespace postbus {
-namespace {
-
-constexpr auto kPoll = std::chrono::milliseconds(50);
-
-}  // namespace
-
 Result<EmailHistory> AskHistory(StatusHistory& history, std::string_view id, int64_t deadline_boot_ms,
                                 const std::function<bool(std::span<const StatusRecord>)>& is_enough) {
   while (true) {
@@ -20,8 +15,22 @@ Result<EmailHistory> AskHistory(StatusHistory& history, std::string_view id, int
     const bool is_unknown = !records.ok() && records.status().kind() == ErrorKind::kNotFound;
     if (records.ok() ? is_enough(*records) : is_unknown && is_enough({})) return records;
     if (BootTimeMs() >= deadline_boot_ms) return records;
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kPollHistory);
   }
+}
+
+const StatusRecord* LastChangeOf(uint64_t recipient_hash, const EmailHistory& history) {
+  RecipientSet who;
+  for (const StatusRecord& record : history) {
+    auto hash = record.recipient_hashes.begin();
+    for (size_t i = 0; i < EventLimits::kMaxRecipients && hash != record.recipient_hashes.end(); ++i) {
+      if (record.recipients.contains(i) && *hash++ == recipient_hash) who.insert(i);
+    }
+  }
+  const auto last = std::find_if(history.rbegin(), history.rend(), [&](const StatusRecord& record) {
+    return record.recipients.empty() || (record.recipients.bits & who.bits) != 0;
+  });
+  return who.empty() || last == history.rend() ? nullptr : &*last;
 }
 
 std::string ChangeLine(const StatusRecord& record) {

@@ -13,6 +13,7 @@
 #include "host/log.h"
 #include "host/plugin_options.h"
 #include "host/plugin_set.h"
+#include "host/recipient_hash.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -138,12 +139,16 @@ void Send(const SendOptions& options) {
   Log log(config.log);
   Acceptor acceptor(config.limits, config.defaults_from);
   AcceptOrExit(json, now, config, log, acceptor);
+  const auto recipients = RecipientSet::All(acceptor.event().recipient_count());
+  std::vector<uint64_t> hashes;
+  RecipientHasher(RecipientKey(config.queue)).Hash(acceptor.event(), recipients, hashes);
   const NewEvent event = {.id = acceptor.id(),
                           .priority = acceptor.event().priority,
                           .accepted_at_unix_ms = now,
                           .value = acceptor.value(),
                           .traceparent = {},
-                          .recipients = RecipientSet::All(acceptor.event().recipient_count())};
+                          .recipients = recipients,
+                          .recipient_hashes = hashes};
   if (options.dry_run) return PrintRehearsal(event, config);
   std::unique_ptr<StatusHistory> history;  // before the mail is there: Kafka's begins with reading what was before
   if (options.wait) {

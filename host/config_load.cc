@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kMinRecipientKeyBytes = 16;
+
 // A scalar after substitution.
 struct Text {
   std::string value;
@@ -282,6 +284,11 @@ class Section {
 void ReadQueue(Section section, QueueConfig& queue) {
   section.ReadChoice("type", queue.type,
                      {{"kafka", QueueConfig::Type::kKafka}, {"sqlite", QueueConfig::Type::kSqlite}});
+  section.ReadString("recipient_key", queue.recipient_key);
+  if (!queue.recipient_key.empty() && queue.recipient_key.size() < kMinRecipientKeyBytes) {
+    section.loader().Fail(section.MarkOfKey("recipient_key"), section.PathOf("recipient_key"),
+                          "is too short to keep a secret; make one of 16 bytes or more: openssl rand -hex 32");
+  }
   Section kafka = section.Sub("kafka");
   kafka.ReadString("brokers", queue.kafka.brokers);
   kafka.ReadString("topic", queue.kafka.topic);

@@ -24,6 +24,7 @@
 #include "host/html_text.h"
 #include "host/mail_parts.h"
 #include "host/mime_composer.h"
+#include "host/recipient_hash.h"
 #include "host/recipient_policy.h"
 #include "host/redact.h"
 #include "host/retry_policy.h"
@@ -69,7 +70,8 @@ class Shard::Impl {
         jobs_(std::make_unique<Job[]>(capacity_)),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
-        decoder_(WithRoomForPatches(context.limits)) {
+        decoder_(WithRoomForPatches(context.limits)),
+        hasher_(context.recipient_key) {
     free_.reserve(capacity_);
     for (size_t slot = capacity_; slot-- > 0;) {
       jobs_[slot].slot = static_cast<uint32_t>(slot);
@@ -394,6 +396,7 @@ class Shard::Impl {
     };
     if (!decoder_.Decode(job.queued.value, Strictness::kQueue, job.event)) {
       if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
+      job.event.Clear();  // half an event says nothing of its recipients
       return fail(ViolationText());
     }
     if (job.id.empty()) job.id = job.event.id.empty() ? job.queued.headers.origin.DerivedId() : job.event.id;
@@ -885,7 +888,10 @@ class Shard::Impl {
 
   // The one record object, reset; valid until the next call.
   StatusRecord& NewRecord(const Job& job, RecipientSet who, int64_t now_unix_ms) {
+    std::vector<uint64_t> hashes = std::move(record_.recipient_hashes);  // for its capacity
+    hasher_.Hash(job.event, who, hashes);
     record_ = {};
+    record_.recipient_hashes = std::move(hashes);
     record_.id = job.id;
     record_.recipients = who;
     record_.at_unix_ms = now_unix_ms;
@@ -939,6 +945,7 @@ class Shard::Impl {
   EventDecoder decoder_;
   MimeComposer composer_;
   RenderedMail rendered_;
+  RecipientHasher hasher_;
   StatusRecord record_;
   std::string copy_;
   std::vector<Group> groups_;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "host/config.h"
 #include "host/generation.h"
@@ -17,6 +18,7 @@ namespace postbus {
 struct ShardContext {
   HostConfig host;
   EventLimits limits;
+  std::string recipient_key;  // RecipientKey
   Metrics& metrics;
   Log& log;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "host/recipient_hash.h"
 #include "host/shard.h"
 
 namespace postbus {
@@ -103,7 +104,11 @@ Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<con
   Impl& impl = *worker->impl_;
   impl.queue = &queue;
   impl.log = &log;
-  const ShardContext context{.host = config.host, .limits = config.limits, .metrics = metrics, .log = log};
+  const ShardContext context{.host = config.host,
+                             .limits = config.limits,
+                             .recipient_key = RecipientKey(config.queue),
+                             .metrics = metrics,
+                             .log = log};
   for (size_t i = 0; i < static_cast<size_t>(config.host.threads); ++i) {
     impl.shards.push_back(std::make_unique<Shard>(i, context));
   }

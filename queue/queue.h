@@ -126,7 +126,8 @@ struct NewEvent {
   int64_t accepted_at_unix_ms = 0;
   std::string_view value;
   std::string_view traceparent;
-  RecipientSet recipients = {};  // all it has, for its status; empty = not known
+  RecipientSet recipients = {};                     // all it has, for its status; empty = not known
+  std::span<const uint64_t> recipient_hashes = {};  // theirs, likewise: see StatusRecord
 };
 
 // What is published in one go.

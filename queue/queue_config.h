@@ -38,6 +38,9 @@ struct QueueConfig {
   KafkaEnabled kafka_enabled = KafkaEnabled::kUnset;
   KafkaConfig kafka;
   SqliteConfig sqlite;
+  // The secret of the hashes by which status records know recipients (host/recipient_hash.h): the same for all who
+  // share a queue. Empty: the hashes are of a key that anybody can make.
+  std::string recipient_key;
   std::string state_dir = "var";  // group.instance.id under a lock (Kafka)
   size_t max_event_bytes = 900 * 1024;
 };

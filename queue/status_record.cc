@@ -3,6 +3,7 @@
 #include <rapidjson/document.h>
 
 #include <array>
+#include <charconv>
 #include <limits>
 
 #include "event/email_event.h"
@@ -36,6 +37,13 @@ void AppendNumber(std::string_view key, int64_t value, std::string& out) {
   out.append(",\"").append(key).append("\":").append(std::to_string(value));
 }
 
+// Sixteen digits in quotes and a comma: a JSON number would lose some of the bits in many a reader.
+void AppendHash(uint64_t hash, std::string& out) {
+  out += '"';
+  for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[(hash >> shift) & 0xF];
+  out += "\",";
+}
+
 // Reads members of one JSON object; the first one of a wrong type is remembered.
 class Reader {
  public:
@@ -66,6 +74,17 @@ class Reader {
     for (const rapidjson::Value& index : value->GetArray()) {
       if (!index.IsUint() || index.GetUint() > 63) return Fail(key);
       out.insert(index.GetUint());
+    }
+  }
+  void Hashes(const char* key, std::vector<uint64_t>& out) {
+    const rapidjson::Value* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->IsArray()) return Fail(key);
+    for (const rapidjson::Value& hash : value->GetArray()) {
+      if (!hash.IsString() || hash.GetStringLength() != 16) return Fail(key);
+      const char* const end = hash.GetString() + 16;
+      const auto [parsed, error] = std::from_chars(hash.GetString(), end, out.emplace_back(), 16);
+      if (error != std::errc() || parsed != end) return Fail(key);
     }
   }
   void Fail(const char* key) {
@@ -101,6 +120,11 @@ void EncodeStatus(const StatusRecord& record, std::string& out) {
     }
     out.back() = ']';
   }
+  if (!record.recipient_hashes.empty()) {
+    out += ",\"to\":[";
+    for (const uint64_t hash : record.recipient_hashes) AppendHash(hash, out);
+    out.back() = ']';
+  }
   AppendNumber("at", record.at_unix_ms, out);
   AppendNumber("attempt", record.attempt, out);
   AppendNumber("replay", record.replay, out);
@@ -127,6 +151,7 @@ Result<StatusRecord> DecodeStatus(std::string_view json) {
   reader.Text("id", record.id);
   reader.Text("event", event);
   reader.Recipients("rcpt", record.recipients);
+  reader.Hashes("to", record.recipient_hashes);
   reader.Number("at", record.at_unix_ms);
   reader.Number("attempt", record.attempt);
   reader.Number("replay", record.replay);

@@ -1,10 +1,11 @@
 // queue/status_record.h - one change in the life of an event: the record of `<prefix>-status`, the row of SQLite's
-// status table. Carries no address. Value type and pure functions.
+// status table. Carries no address, but hashes of those it is about. Value type and pure functions.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "event/status.h"
 #include "queue/event_headers.h"
@@ -31,9 +32,11 @@ struct StatusRecord {
   std::string enhanced;     // "4.2.1"
   std::string text;         // reason or server's words, addresses removed, <= 512 bytes
   std::string provider_id;
+  // Of the addresses of `recipients`, in their order (host/recipient_hash.h). Empty: not known.
+  std::vector<uint64_t> recipient_hashes;
 };
 
-// {"v":1,"id":…,"event":"sent","status":"sent","rcpt":[0],"at":…,…}; absent fields left out. Appends.
+// {"v":1,"id":…,"event":"sent","status":"sent","rcpt":[0],"to":["c0ffee…"],"at":…,…}; absent fields left out. Appends.
 void EncodeStatus(const StatusRecord& record, std::string& out);
 Result<StatusRecord> DecodeStatus(std::string_view json);
 

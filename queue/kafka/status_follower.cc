@@ -41,7 +41,7 @@ Properties ReaderProperties(const std::string& group_id) {
 }
 
 StoredStatus OwnStatus(const StatusRecord& record) {
-  StoredStatus stored{StoredStatus::kOwn, 0, record.id, record.at_unix_ms, {}};
+  StoredStatus stored{StoredStatus::kOwn, 0, record.id, record.at_unix_ms, {}, record.recipient_hashes};
   EncodeStatus(record, stored.record);
   return stored;
 }
@@ -88,10 +88,14 @@ class StatusFollower final : public StatusHistory {
       return std::vector<StatusRecord>{std::move(*queued)};
     }
     if (queued && found.ok() && found->front().change != Change::kQueued) found->insert(found->begin(), *queued);
-    if (!found.ok() && found.status().kind() == ErrorKind::kNotFound && !caught_up_) {
-      return Status::Unavailable("the topic " + topic_ + " is still being read; ask again in a while");
-    }
+    if (!found.ok() && found.status().kind() == ErrorKind::kNotFound && !caught_up_) return StillReading();
     return found;
+  }
+
+  // What this process accepted within the last moments may not be among them.
+  Result<std::vector<std::string>> IdsTo(uint64_t recipient_hash, size_t limit) override {
+    if (!caught_up_) return StillReading();
+    return store_->IdsTo(recipient_hash, limit);
   }
 
   void NoteQueued(std::span<const StatusRecord> records) override {
@@ -101,6 +105,10 @@ class StatusFollower final : public StatusHistory {
   }
 
  private:
+  Status StillReading() const {
+    return Status::Unavailable("the topic " + topic_ + " is still being read; ask again in a while");
+  }
+
   void Run() {
     while (!Begin()) {
       if (!SleepUnlessStopping(kAgainAfterMs)) return;
@@ -178,7 +186,8 @@ class StatusFollower final : public StatusHistory {
     const std::string_view value(static_cast<const char*>(message.payload), message.len);
     const Result<StatusRecord> record = DecodeStatus(value);
     if (!record.ok()) return;
-    gathered.push_back({message.partition, message.offset, record->id, record->at_unix_ms, std::string(value)});
+    gathered.push_back({message.partition, message.offset, record->id, record->at_unix_ms, std::string(value),
+                        record->recipient_hashes});
   }
 
   // Returns the ids of those that were added.

@@ -46,11 +46,13 @@ Status StatusStore::Prepare(const std::string& path) {
   Result<sqlite::Database> writing = sqlite::Database::Open(path);
   if (!writing.ok()) return writing.TakeStatus();
   writing_ = std::move(*writing);
-  if (!writing_.Execute(kPrepare)) return writing_.Failure();
+  if (!writing_.Execute(kPrepare) || !writing_.Execute(sqlite::kCreateStatusRecipients)) return writing_.Failure();
   insert_ = writing_.Prepare("INSERT OR REPLACE INTO status VALUES (NULL, ?1, ?2, ?3, ?4, ?5)");
   insert_own_ = writing_.Prepare(
       "INSERT INTO status SELECT NULL, NULL, NULL, ?1, ?2, ?3 "
       "WHERE NOT EXISTS (SELECT 1 FROM status WHERE id = ?1 AND partition IS NULL)");
+  insert_recipient_ = writing_.Prepare(sqlite::kInsertStatusRecipient);
+  prune_recipients_ = writing_.Prepare(sqlite::kPruneStatusRecipients);
   prune_ = writing_.Prepare(
       "DELETE FROM status WHERE seq IN (SELECT seq FROM status ORDER BY seq LIMIT ?1) "
       "AND (at < ?2 OR seq <= (SELECT max(seq) FROM status) - ?3)");
@@ -61,8 +63,11 @@ Status StatusStore::Prepare(const std::string& path) {
   if (!reading_.Execute("PRAGMA query_only=ON")) return reading_.Failure();
   // An email is accepted before anything else happens to it, whenever its record got here.
   find_ = reading_.Prepare("SELECT record FROM status WHERE id = ?1 ORDER BY partition IS NOT NULL, seq");
-  return insert_.prepared() && insert_own_.prepared() && prune_.prepared() && find_.prepared() ? Status()
-                                                                                               : writing_.Failure();
+  find_ids_to_ = reading_.Prepare(sqlite::kFindIdsTo);
+  const bool prepared = insert_.prepared() && insert_own_.prepared() && insert_recipient_.prepared() &&
+                        prune_.prepared() && prune_recipients_.prepared() && find_.prepared() &&
+                        find_ids_to_.prepared();
+  return prepared ? Status() : writing_.Failure();
 }
 
 Status StatusStore::Write(std::span<const StoredStatus> records) {
@@ -86,11 +91,13 @@ bool StatusStore::WriteAll(std::span<const StoredStatus> records) {
     insert.Bind(parameter++, status.at_unix_ms);
     insert.BindText(parameter++, status.record);
     if (!insert.Run()) return false;
+    if (writing_.ChangedRows() == 0) continue;  // our own that is there already
+    if (!sqlite::InsertStatusRecipients(insert_recipient_, status.recipient_hashes)) return false;
   }
   prune_.Bind(1, kPruneRows);
   prune_.Bind(2, UnixTimeMs() - kKeptMs);
   prune_.Bind(3, kMaxRecords);
-  return prune_.Run() && writing_.Execute("COMMIT");
+  return prune_.Run() && prune_recipients_.Run() && writing_.Execute("COMMIT");
 }
 
 Result<std::map<int32_t, int64_t>> StatusStore::NextOffsets() {
@@ -102,6 +109,11 @@ Result<std::map<int32_t, int64_t>> StatusStore::NextOffsets() {
   for (; step == SQLITE_ROW; step = read.Step()) offsets[static_cast<int32_t>(read.Int(0))] = read.Int(1);
   if (step != SQLITE_DONE) return writing_.Failure();
   return offsets;
+}
+
+Result<std::vector<std::string>> StatusStore::IdsTo(uint64_t recipient_hash, size_t limit) {
+  const std::lock_guard lock(mutex_);
+  return sqlite::ReadIdsTo(reading_, find_ids_to_, recipient_hash, limit);
 }
 
 Result<std::vector<StatusRecord>> StatusStore::Find(std::string_view id) {

@@ -1,7 +1,7 @@
 // queue/kafka/status_store.h - a copy of the last status records in a file, found by email id. It can be deleted at any
 // time: it is read from the topic again. Several processes may use one file.
 //
-// Write and NextOffsets by one thread, Find by any.
+// Write and NextOffsets by one thread, the others by any.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,7 @@ struct StoredStatus {
   std::string id;
   int64_t at_unix_ms = 0;
   std::string record;
+  std::vector<uint64_t> recipient_hashes = {};
 };
 
 class StatusStore {
@@ -41,6 +42,8 @@ class StatusStore {
   // Of each partition of which there are records: the offset behind the last one.
   Result<std::map<int32_t, int64_t>> NextOffsets();
 
+  // The ids of emails to this recipient, each once, `limit` at most: the last of which something was told first.
+  Result<std::vector<std::string>> IdsTo(uint64_t recipient_hash, size_t limit);
   // kNotFound: none is known.
   Result<std::vector<StatusRecord>> Find(std::string_view id);
 
@@ -50,11 +53,11 @@ class StatusStore {
   bool WriteAll(std::span<const StoredStatus> records);
 
   sqlite::Database writing_;
-  sqlite::Statement insert_, insert_own_, prune_;
+  sqlite::Statement insert_, insert_own_, insert_recipient_, prune_, prune_recipients_;
 
   std::mutex mutex_;  // guards the rest
   sqlite::Database reading_;
-  sqlite::Statement find_;
+  sqlite::Statement find_, find_ids_to_;
 };
 
 }  // namespace postbus::kafka

@@ -41,6 +41,7 @@ struct StatusRow {
   std::string id;
   int64_t at_unix_ms = 0;
   std::string record;
+  std::vector<uint64_t> recipient_hashes;  // by whom the email is to be found through this row
 };
 
 struct NewRow {

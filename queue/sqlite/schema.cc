@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "queue/sqlite/file_descriptor.h"
+#include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {
 namespace {
@@ -96,7 +97,9 @@ Result<Database> OpenQueueFile(const std::string& path) {
   Result<Database> database = Database::Open(path);
   if (!database.ok()) return database;
   if (!database->Execute("BEGIN IMMEDIATE")) return database->Failure();
-  if (Status migrated = Migrate(*database, path); !migrated.ok()) {
+  Status migrated = Migrate(*database, path);
+  if (migrated.ok() && !database->Execute(kCreateStatusRecipients)) migrated = database->Failure();
+  if (!migrated.ok()) {
     database->Rollback();
     return migrated;
   }

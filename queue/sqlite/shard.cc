@@ -140,7 +140,10 @@ void Shard::DeadLetter(TurnId turn_id, const DeadLetterCopy& copy) {
 }
 
 void Shard::Report(TurnId turn_id, const StatusRecord& record) {
-  StatusRow row{record.id, record.at_unix_ms, {}};
+  StatusRow row{record.id, record.at_unix_ms, {}, {}};
+  // A first attempt is found through the row of when it was accepted; replaying a dead letter writes one without
+  // hashes.
+  if (record.replay > 0) row.recipient_hashes = record.recipient_hashes;
   EncodeStatus(record, row.record);
   turns_.at(turn_id).settlement.statuses.push_back(std::move(row));
 }

@@ -26,7 +26,11 @@ NewRow RowOf(const NewEvent& event) {
   queued.id = event.id;
   queued.recipients = event.recipients;
   queued.at_unix_ms = headers.accepted_at_unix_ms;
-  NewRow row{event.priority, HeadersToText(headers), std::string(event.value), {queued.id, queued.at_unix_ms, {}}};
+  queued.recipient_hashes.assign(event.recipient_hashes.begin(), event.recipient_hashes.end());
+  NewRow row{event.priority,
+             HeadersToText(headers),
+             std::string(event.value),
+             {queued.id, queued.at_unix_ms, {}, queued.recipient_hashes}};
   EncodeStatus(queued, row.queued.record);
   return row;
 }

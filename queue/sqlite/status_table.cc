@@ -18,7 +18,8 @@ class StatusTable final : public StatusHistory {
     database_ = std::move(*database);
     if (!database_.Execute("PRAGMA query_only=ON")) return database_.Failure();
     find_ = database_.Prepare("SELECT record FROM status WHERE id = ?1 ORDER BY seq");
-    return find_.prepared() ? Status() : database_.Failure();
+    find_ids_to_ = database_.Prepare(kFindIdsTo);
+    return find_.prepared() && find_ids_to_.prepared() ? Status() : database_.Failure();
   }
 
   Result<std::vector<StatusRecord>> Find(std::string_view id) override {
@@ -26,12 +27,17 @@ class StatusTable final : public StatusHistory {
     return ReadStatusRecords(database_, find_, id);
   }
 
+  Result<std::vector<std::string>> IdsTo(uint64_t recipient_hash, size_t limit) override {
+    const std::lock_guard lock(mutex_);
+    return ReadIdsTo(database_, find_ids_to_, recipient_hash, limit);
+  }
+
   void NoteQueued(std::span<const StatusRecord>) override {}  // the event's transaction wrote it
 
  private:
   std::mutex mutex_;  // guards the rest
   Database database_;
-  Statement find_;
+  Statement find_, find_ids_to_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "event/clock.h"
+#include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {
 namespace {
@@ -67,6 +68,8 @@ Status Writer::Prepare() {
             prepare(delete_deferred_, "DELETE FROM deferred WHERE seq = ?1") &&
             prepare(insert_dead_letter_, "INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6)") &&
             prepare(insert_status_, "INSERT INTO status (id, at, record) VALUES (?1, ?2, ?3)") &&
+            prepare(insert_status_recipient_, kInsertStatusRecipient) &&
+            prepare(prune_status_recipients_, kPruneStatusRecipients) &&
             prepare(prune_status_,
                     "DELETE FROM status WHERE at < ?1 AND seq IN "
                     "(SELECT seq FROM status ORDER BY seq LIMIT ?2)") &&
@@ -179,11 +182,28 @@ void Writer::Run() {
   }
   Answer(refused, Status::Unavailable("the queue was closed before the disk took the event: repeat with the same id"));
   // Statements first: a connection with live statements stays open.
-  for (Statement* statement : {&begin_,          &commit_,          &read_state_,         &write_state_,
-                               &read_version_,   &insert_deferred_, &delete_deferred_,    &insert_dead_letter_,
-                               &insert_status_,  &prune_status_,    &prune_dead_letters_, &find_request_,
-                               &insert_request_, &prune_requests_,  &insert_[0],          &insert_[1],
-                               &insert_[2],      &delete_[0],       &delete_[1],          &delete_[2]}) {
+  for (Statement* statement : {&begin_,
+                               &commit_,
+                               &read_state_,
+                               &write_state_,
+                               &read_version_,
+                               &insert_deferred_,
+                               &delete_deferred_,
+                               &insert_dead_letter_,
+                               &insert_status_,
+                               &prune_status_,
+                               &prune_dead_letters_,
+                               &find_request_,
+                               &insert_request_,
+                               &prune_requests_,
+                               &insert_status_recipient_,
+                               &prune_status_recipients_,
+                               &insert_[0],
+                               &insert_[1],
+                               &insert_[2],
+                               &delete_[0],
+                               &delete_[1],
+                               &delete_[2]}) {
     *statement = Statement();
   }
   database_ = Database();
@@ -295,7 +315,7 @@ bool Writer::WriteStatus(const StatusRow& status) {
   insert_status_.BindText(1, status.id);
   insert_status_.Bind(2, status.at_unix_ms);
   insert_status_.BindText(3, status.record);
-  return insert_status_.Run();
+  return insert_status_.Run() && InsertStatusRecipients(insert_status_recipient_, status.recipient_hashes);
 }
 
 bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
@@ -428,9 +448,12 @@ void Writer::Prune() {
     statement.Bind(2, kPruneRows);
     if (statement.Run()) more = more || database_.ChangedRows() == kPruneRows;
   };
-  prune(prune_status_, kStatusKeptMs);
-  prune(prune_dead_letters_, kDeadLettersKeptMs);
-  prune(prune_requests_, kRequestsKeptMs);
+  if (begin_.Run()) {
+    prune(prune_status_, kStatusKeptMs);
+    prune(prune_dead_letters_, kDeadLettersKeptMs);
+    prune(prune_requests_, kRequestsKeptMs);
+    if (!prune_status_recipients_.Run() || !commit_.Run()) database_.Rollback();
+  }
   prune_at_boot_ms_ = more ? 0 : BootTimeMs() + kPruneMs;
 }
 

@@ -77,7 +77,8 @@ class Writer {
   Database database_;
   Statement begin_, commit_, read_state_, write_state_, read_version_;
   std::array<Statement, kPriorities> insert_, delete_;
-  Statement insert_deferred_, delete_deferred_, insert_dead_letter_, insert_status_, prune_status_, prune_dead_letters_;
+  Statement insert_deferred_, delete_deferred_, insert_dead_letter_, insert_status_, insert_status_recipient_,
+      prune_status_, prune_status_recipients_, prune_dead_letters_;
   Statement find_request_, insert_request_, prune_requests_;
   std::vector<Fate> fates_;            // of what the last transaction was given to publish
   std::vector<Settlement> unsettled_;  // ended turns the file does not have yet

@@ -26,6 +26,7 @@ class SayingQueue final : public Queue {
       last_value = event.value;
       last_priority = event.priority;
       last_accepted_at = event.accepted_at_unix_ms;
+      last_recipient_hashes.assign(event.recipient_hashes.begin(), event.recipient_hashes.end());
       last_recipients = event.recipients;
     }
     request_id = publication.request_id;
@@ -56,6 +57,7 @@ class SayingQueue final : public Queue {
   std::string last_value;
   Priority last_priority = Priority::kNormal;
   int64_t last_accepted_at = 0;
+  std::vector<uint64_t> last_recipient_hashes;
   RecipientSet last_recipients;
   std::vector<std::string> ids;
   std::string request_id;
@@ -76,6 +78,7 @@ class SayingHistory final : public StatusHistory {
     record.at_unix_ms = 1;
     return std::vector{record};
   }
+  Result<std::vector<std::string>> IdsTo(uint64_t, size_t) override { return std::vector<std::string>(); }
   void NoteQueued(std::span<const StatusRecord> records) override { noted.assign(records.begin(), records.end()); }
 
   std::string asked;

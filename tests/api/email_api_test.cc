@@ -301,6 +301,8 @@ TEST_F(EmailApiTest, TheHistoryKnowsWhatWasAccepted) {
   EXPECT_EQ(history_.noted[0].id, queue_.last_id);
   EXPECT_EQ(history_.noted[0].change, Change::kQueued);
   EXPECT_EQ(history_.noted[0].recipients, RecipientSet::All(2));
+  EXPECT_EQ(history_.noted[0].recipient_hashes.size(), 2u);
+  EXPECT_EQ(history_.noted[0].recipient_hashes, queue_.last_recipient_hashes);
   EXPECT_EQ(history_.noted[0].at_unix_ms, queue_.last_accepted_at);
   history_.noted.clear();
   queue_.answer = Status::Uncertain("no answer");

@@ -75,6 +75,19 @@ TEST_F(ConfigLoad, EveryFileThatIsShippedLoads) {
   EXPECT_GE(files, 4);
 }
 
+TEST_F(ConfigLoad, TheRecipientKeyIsASecret) {
+  const auto with_key = [](const std::string& key) {
+    std::string yaml(kValid);
+    return yaml.insert(yaml.find("type: sqlite"), "recipient_key: " + key + ", ");
+  };
+  const auto config = Load(with_key("0123456789abcdef"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->queue.recipient_key, "0123456789abcdef");
+  EXPECT_EQ(Error(with_key("0123456789abcde")),
+            "postbus.yaml:2:10: queue.recipient_key: is too short to keep a secret; make one of 16 bytes or more: "
+            "openssl rand -hex 32");
+}
+
 TEST_F(ConfigLoad, ReadsRoutesInTheirOrder) {
   const auto config = Load(R"(version: 1
 queue: { type: sqlite, sqlite: { path: mail.db } }

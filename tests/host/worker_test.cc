@@ -14,6 +14,7 @@
 
 #include "event/email_event.h"
 #include "host/plugin_set.h"
+#include "host/recipient_hash.h"
 #include "tests/host/fake_queue.h"
 
 namespace postbus {
@@ -156,6 +157,14 @@ TEST_F(WorkerTest, EachRecipientGoesItsOwnWay) {
   RecipientSet sent;
   for (const StatusRecord& report : turn.reports) {
     if (report.change == Change::kSent) sent.bits |= report.recipients.bits;
+    std::vector<uint64_t> hashes;
+    RecipientHasher hasher(RecipientKey(config_.queue));
+    constexpr std::array kWho = {"accepted@x.org", "transient@x.org", "rejected@x.org", "accepted+2@x.org",
+                                 "in_doubt@x.org"};
+    for (size_t i = 0; i < kWho.size(); ++i) {
+      if (report.recipients.contains(i)) hashes.push_back(hasher.Hash(kWho[i]));
+    }
+    EXPECT_EQ(report.recipient_hashes, hashes);
   }
   EXPECT_EQ(sent, RecipientSet{0b01001});
 }

@@ -21,6 +21,7 @@ StatusRecord Full() {
   record.enhanced = "4.2.1";
   record.text = "try \"later\"\r\n";
   record.provider_id = "4F2";
+  record.recipient_hashes = {0x0123456789abcdef, 0xfedcba9876543210};
   return record;
 }
 
@@ -30,7 +31,8 @@ TEST(StatusRecord, EncodesTheDocumentedJson) {
   EncodeStatus(Full(), json);
   EXPECT_EQ(json,
             "before {\"v\":1,\"id\":\"id-1\",\"event\":\"deferred\",\"status\":\"pending\",\"rcpt\":[0,49],"
-            "\"at\":1700000000123,\"attempt\":2,\"replay\":1,\"due\":1700000030000,\"transport\":\"primary\","
+            "\"to\":[\"0123456789abcdef\",\"fedcba9876543210\"],\"at\":1700000000123,\"attempt\":2,\"replay\":1,"
+            "\"due\":1700000030000,\"transport\":\"primary\","
             "\"outcome\":\"transient\",\"code\":421,\"enhanced\":\"4.2.1\",\"text\":\"try \\\"later\\\"\\r\\n\","
             "\"provider_id\":\"4F2\"}");
 }
@@ -81,6 +83,14 @@ TEST(StatusRecord, DecodesWhatItEncodes) {
   EXPECT_EQ(back->enhanced, full.enhanced);
   EXPECT_EQ(back->text, full.text);
   EXPECT_EQ(back->provider_id, full.provider_id);
+  EXPECT_EQ(back->recipient_hashes, full.recipient_hashes);
+}
+
+TEST(StatusRecord, ReadsOneOfBeforeThereWereHashes) {
+  Result<StatusRecord> back = DecodeStatus(R"({"v":1,"id":"i","event":"sent","status":"sent","rcpt":[0],"at":7})");
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->recipients, RecipientSet::All(1));
+  EXPECT_TRUE(back->recipient_hashes.empty());
 }
 
 // A server's words are bytes from outside: whatever they are, the record must stay readable.
@@ -118,7 +128,10 @@ TEST(StatusRecord, RefusesWhatItDoesNotUnderstand) {
         R"({"v":1,"event":"sent"})", R"({"v":1,"id":"i"})", R"({"v":1,"id":"i","event":"eaten"})",
         R"({"v":1,"id":7,"event":"sent"})", R"({"v":1,"id":"i","event":"sent","rcpt":[64]})",
         R"({"v":1,"id":"i","event":"sent","rcpt":0})", R"({"v":1,"id":"i","event":"sent","at":"now"})",
-        R"({"v":1,"id":"i","event":"sent","code":1.5})", "{\"v\":1,\"id\":\"\xff\",\"event\":\"sent\"}"}) {
+        R"({"v":1,"id":"i","event":"sent","code":1.5})", R"({"v":1,"id":"i","event":"sent","to":"0123456789abcdef"})",
+        R"({"v":1,"id":"i","event":"sent","to":[7]})", R"({"v":1,"id":"i","event":"sent","to":["0123456789abcdeg"]})",
+        R"({"v":1,"id":"i","event":"sent","to":["0123456789abcdef0"]})",
+        "{\"v\":1,\"id\":\"\xff\",\"event\":\"sent\"}"}) {
     EXPECT_FALSE(DecodeStatus(json).ok()) << json;
   }
 }

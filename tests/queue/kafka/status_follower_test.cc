@@ -22,10 +22,12 @@ class StatusFollowerTest : public KafkaTest {
     if (!followed.ok()) throw std::runtime_error(std::string(followed.status().message()));
     return std::move(*followed);
   }
-  void WriteChange(const std::string& id, Change change, int64_t written_unix_ms = 0) {
+  void WriteChange(const std::string& id, Change change, int64_t written_unix_ms = 0, uint64_t recipient = 1) {
     StatusRecord record;
     record.id = id;
     record.change = change;
+    record.recipients = RecipientSet::All(1);
+    record.recipient_hashes = {recipient};
     record.at_unix_ms = UnixTimeMs();
     std::string value;
     EncodeStatus(record, value);
@@ -35,6 +37,8 @@ class StatusFollowerTest : public KafkaTest {
   static void NoteQueued(StatusHistory& history, const std::string& id) {
     StatusRecord queued;
     queued.id = id;
+    queued.recipients = RecipientSet::All(1);
+    queued.recipient_hashes = {1};
     queued.at_unix_ms = UnixTimeMs();
     history.NoteQueued({&queued, 1});
   }
@@ -73,6 +77,25 @@ TEST_F(StatusFollowerTest, KnowsWhatThisProcessAcceptedAtOnce) {
   ExpectSoon(*history, "mine", "queued sent");
 }
 
+TEST_F(StatusFollowerTest, KnowsTheEmailsToARecipient) {
+  const auto history = Follow();
+  const auto ids = [&](uint64_t recipient) {
+    const auto found = history->IdsTo(recipient, 10);
+    std::string names = found.ok() ? "" : "unavailable";
+    for (size_t i = 0; found.ok() && i < found->size(); ++i) names += (*found)[i] + " ";
+    return names;
+  };
+  WriteChange("theirs", Change::kSent);
+  WriteChange("bob's", Change::kSent, 0, 2);
+  ExpectSoon(*history, "bob's", "sent");
+  EXPECT_TRUE(WaitUntil([&] { return ids(1) == "theirs "; })) << ids(1);
+  EXPECT_TRUE(WaitUntil([&] { return ids(2) == "bob's "; })) << ids(2);
+  NoteQueued(*history, "mine");
+  EXPECT_TRUE(WaitUntil([&] { return ids(1) == "mine theirs "; })) << ids(1);
+  WriteChange("theirs", Change::kDeferred);
+  EXPECT_TRUE(WaitUntil([&] { return ids(1) == "theirs mine "; })) << ids(1);
+}
+
 TEST_F(StatusFollowerTest, ARestartGoesOnWhereItEnded) {
   {
     const auto history = Follow();
@@ -109,6 +132,7 @@ TEST_F(StatusFollowerTest, WithoutABrokerWhatIsNotKnownIsNotDenied) {
   config_.kafka.brokers = "127.0.0.1:1";
   const auto history = Follow();
   EXPECT_EQ(Find(*history, "a"), "unavailable");
+  EXPECT_EQ(history->IdsTo(1, 10).status().kind(), ErrorKind::kUnavailable) << "some is worse than none";
   NoteQueued(*history, "mine");
   EXPECT_EQ(Find(*history, "mine"), "queued");
 }

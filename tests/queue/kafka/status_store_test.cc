@@ -22,6 +22,10 @@ StoredStatus Stored(const std::string& id, Change change, int32_t partition, int
   EncodeStatus(record, stored.record);
   return stored;
 }
+StoredStatus To(std::vector<uint64_t> hashes, StoredStatus stored) {
+  stored.recipient_hashes = std::move(hashes);
+  return stored;
+}
 StoredStatus Own(const std::string& id) { return Stored(id, Change::kQueued, StoredStatus::kOwn, 0); }
 
 class StatusStoreTest : public testing::Test {
@@ -48,6 +52,14 @@ class StatusStoreTest : public testing::Test {
     std::string names;
     for (const StatusRecord& record : *found) names.append(names.empty() ? "" : " ").append(ChangeName(record.change));
     return names;
+  }
+  // "a b"
+  std::string IdsTo(uint64_t hash, size_t limit = 10) {
+    const auto found = store_->IdsTo(hash, limit);
+    if (!found.ok()) return std::string(found.status().message());
+    std::string ids;
+    for (const std::string& id : *found) ids.append(ids.empty() ? "" : " ").append(id);
+    return ids;
   }
   int64_t Next(int32_t partition) {
     const auto offsets = store_->NextOffsets();
@@ -93,6 +105,42 @@ TEST_F(StatusStoreTest, WhatIsOlderThanTheTopicKeepsItGoes) {
   Write({Stored("old", Change::kSent, 0, 1, UnixTimeMs() - 8 * day), Stored("young", Change::kSent, 0, 2)});
   EXPECT_EQ(Find("young"), "sent");
   EXPECT_EQ(store_->Find("old").status().kind(), ErrorKind::kNotFound);
+}
+
+TEST_F(StatusStoreTest, FindsTheEmailsToARecipientLastFirst) {
+  const uint64_t ada = ~uint64_t{0};
+  const uint64_t bob = 2;
+  Write({To({ada}, Own("a")), To({ada, bob}, Own("b")), To({bob}, Own("c")), Own("nobody's")});
+  EXPECT_EQ(IdsTo(ada), "b a");
+  Write({To({ada}, Stored("a", Change::kSent, 0, 1)), To({bob}, Own("b")), To({ada}, Own("d"))});
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(IdsTo(ada), "d a b") << "each once";
+    EXPECT_EQ(IdsTo(bob), "c b") << "our own that was there already says nothing new";
+    EXPECT_EQ(IdsTo(ada, 2), "d a");
+    EXPECT_EQ(IdsTo(3), "");
+    Open();
+  }
+}
+
+TEST_F(StatusStoreTest, RecipientsGoWithTheirRecords) {
+  const int64_t day = 86'400'000;
+  Write({To({1}, Stored("old", Change::kSent, 0, 1, UnixTimeMs() - 8 * day))});
+  EXPECT_EQ(IdsTo(1), "");
+  // Its number is used again.
+  Write({To({2}, Stored("young", Change::kSent, 0, 2))});
+  EXPECT_EQ(IdsTo(1), "");
+  EXPECT_EQ(IdsTo(2), "young");
+}
+
+TEST_F(StatusStoreTest, AFileOfBeforeThereWereHashesIsUsed) {
+  store_.reset();
+  {
+    auto database = sqlite::Database::Open(directory_ / "status.db");
+    ASSERT_TRUE(database.ok() && database->Execute("DROP TABLE status_recipients"));
+  }
+  Open();
+  Write({To({1}, Own("a"))});
+  EXPECT_EQ(IdsTo(1), "a");
 }
 
 TEST_F(StatusStoreTest, TwoProcessesMayUseOneFile) {

@@ -354,6 +354,52 @@ TEST_F(SqliteQueueTest, TheHistoryKnowsAMailFromItsAcceptance) {
   EXPECT_TRUE(WaitUntil([&] { return changes() == "queued sent"; })) << changes();
 }
 
+TEST_F(SqliteQueueTest, TheHistoryFindsTheMailsToARecipient) {
+  Open(Role::kProducer).reset();
+  RawFile(path_).Execute("DROP TABLE status_recipients");  // as a file of before there were hashes has none
+  auto host = OpenHost();
+  QueueConfig config;
+  config.sqlite.path = path_;
+  const auto history = OpenStatusTable(config);
+  ASSERT_TRUE(history.ok()) << history.status().message();
+  const auto ids = [&](uint64_t hash, size_t limit = 10) {
+    std::string names;
+    const auto found = (*history)->IdsTo(hash, limit);
+    for (size_t i = 0; found.ok() && i < found->size(); ++i) names.append(i == 0 ? "" : " ").append((*found)[i]);
+    return found.ok() ? names : std::string(found.status().message());
+  };
+  const auto publish = [&](const char* id, const std::vector<uint64_t>& hashes) {
+    NewEvent event = EventOf(id, "{}");
+    event.accepted_at_unix_ms = UnixTimeMs();  // old ones are forgotten at once
+    event.recipients = RecipientSet::All(hashes.size());
+    event.recipient_hashes = hashes;
+    ASSERT_TRUE(PublishAndWait(host->queue(), event).ok());
+  };
+  const std::vector<uint64_t> both = {~uint64_t{0}, 2};
+  publish("id-1", both);
+  publish("id-2", {both[0]});
+  publish("id-3", {both[1]});
+  EXPECT_EQ(ids(both[0]), "id-2 id-1");
+  EXPECT_EQ(ids(both[0], 1), "id-2");
+  EXPECT_EQ(ids(both[1]), "id-3 id-1");
+  EXPECT_EQ(ids(3), "");
+  EXPECT_EQ((*(*history)->Find("id-1"))[0].recipient_hashes, both);
+
+  // A replayed one, whose acceptance may have been forgotten, is found through what became of it.
+  QueuedEvent turn;
+  ASSERT_TRUE(host->Next(turn));
+  StatusRecord sent;
+  sent.id = "id-0";
+  sent.change = Change::kSent;
+  sent.recipients = RecipientSet::All(1);
+  sent.recipient_hashes = {3};
+  sent.replay = 1;
+  sent.at_unix_ms = UnixTimeMs();
+  host->shard().Report(turn.turn, sent);
+  host->Complete(turn);
+  EXPECT_TRUE(WaitUntil([&] { return ids(3) == "id-0"; })) << ids(3);
+}
+
 TEST_F(SqliteQueueTest, ARequestIsKnownToEveryProcessAndAfterARestart) {
   const NewEvent event = EventOf("id-1", "{}");
   const Publication request = {.events = {&event, 1}, .request_id = "request-1", .digest = "one body"};
@@ -626,11 +672,13 @@ TEST_F(SqliteQueueTest, OldStatusRecordsAndDeadLettersGo) {
       "INSERT INTO status (id, at, record) VALUES ('new', " +
       ago(6) +
       ", '');"
+      "INSERT INTO status_recipients SELECT seq, 1 FROM status;"
       "INSERT INTO dead_letters VALUES (1, 'old', " +
       ago(31) + ", '', '', ''), (2, 'new', " + ago(29) + ", '', '', '')");
   auto host = OpenHost();
   EXPECT_TRUE(WaitUntil([&] { return RawFile(path_).Read("SELECT count(*) FROM status")[0] == "1"; }));
   EXPECT_EQ(RawFile(path_).Read("SELECT id FROM status"), std::vector<std::string>{"new"});
+  EXPECT_EQ(RawFile(path_).Read("SELECT count(*) FROM status_recipients"), std::vector<std::string>{"1"});
   EXPECT_EQ(RawFile(path_).Read("SELECT id FROM dead_letters"), std::vector<std::string>{"new"});
 }
 
