@@ -10,8 +10,13 @@
 namespace postbus {
 namespace {
 
-KafkaConfig KafkaOrExit(const ConfigOptions& options) {
-  Config config = options.LoadOrExit();
+struct TopicsOptions {
+  ConfigOptions config;
+  std::string output = "text";
+};
+
+KafkaConfig KafkaOrExit(const TopicsOptions& options) {
+  Config config = options.config.LoadOrExit();
   if (config.queue.type != QueueConfig::Type::kKafka) {
     Die(Status::Invalid(config.file + ": queue.type is not kafka: there are no topics"));
   }
@@ -26,10 +31,25 @@ void Create(const KafkaConfig& kafka) {
   if (created.empty()) std::printf("nothing to do: all topics exist\n");
 }
 
-void Check(const KafkaConfig& kafka) {
-  const auto report = kafka::CheckTopics(kafka);
-  if (!report.ok()) Die(report.status());
-  for (const auto& topic : report->topics) {
+void PrintJson(const kafka::TopicReport& report) {
+  std::string json;
+  for (const auto& topic : report.topics) {
+    json += json.empty() ? "[{" : ",\n{";
+    AddJsonMember("topic", topic.name, json);
+    json += std::string(",\"exists\":") + (topic.exists ? "true" : "false") +
+            ",\"partitions\":" + std::to_string(topic.partitions) + ",\"replicas\":" + std::to_string(topic.replicas) +
+            ",\"differences\":[";
+    for (const std::string& difference : topic.differences) {
+      if (json.back() != '[') json += ',';
+      AppendJsonString(difference, json);
+    }
+    json += "]}";
+  }
+  std::printf("%s]\n", json.c_str());
+}
+
+void PrintText(const kafka::TopicReport& report) {
+  for (const auto& topic : report.topics) {
     if (!topic.exists) {
       std::printf("%-28s missing; `postbus topics create` makes it\n", topic.name.c_str());
     } else if (topic.differences.empty()) {
@@ -39,6 +59,12 @@ void Check(const KafkaConfig& kafka) {
       std::printf("%-28s %s\n", topic.name.c_str(), difference.c_str());
     }
   }
+}
+
+void Check(const KafkaConfig& kafka, const std::string& output) {
+  const auto report = kafka::CheckTopics(kafka);
+  if (!report.ok()) Die(report.status());
+  output == "json" ? PrintJson(*report) : PrintText(*report);
   for (const std::string& warning : report->warnings) std::fprintf(stderr, "postbus: %s\n", warning.c_str());
   if (!report->AsItShouldBe()) std::exit(kExitConfig);
 }
@@ -46,18 +72,19 @@ void Check(const KafkaConfig& kafka) {
 }  // namespace
 
 void AddTopicsCommand(CLI::App& program) {
-  auto options = std::make_shared<ConfigOptions>();
+  auto options = std::make_shared<TopicsOptions>();
   CLI::App* topics = program.add_subcommand("topics", "The Kafka topics postbus needs");
   topics->require_subcommand(1);
   CLI::App* create = topics->add_subcommand("create", "Creates those that are missing");
   CLI::App* check = topics->add_subcommand("check", "Compares them with what postbus needs; exit 78 on a difference");
   AddExample(*topics, "postbus topics check -c config/postbus.yaml");
   for (CLI::App* command : {create, check}) {
-    options->AddTo(*command);
+    options->config.AddTo(*command);
     AddExample(*command, "postbus topics " + command->get_name() + " -c config/postbus.yaml");
   }
+  AddOutputOption(*check, options->output);
   create->callback([options] { Create(KafkaOrExit(*options)); });
-  check->callback([options] { Check(KafkaOrExit(*options)); });
+  check->callback([options] { Check(KafkaOrExit(*options), options->output); });
 }
 
 }  // namespace postbus

@@ -1,5 +1,6 @@
 """What an operator does: starts, stops, restarts, changes the configuration, and gets it wrong."""
 
+import json
 import socket
 import threading
 
@@ -110,6 +111,9 @@ class Topics(e2e.OnKafka, e2e.TestCase):
         self.assertEqual(before.returncode, EXIT_CONFIG, before.stdout)
         self.assertIn("missing", before.stdout)
         self.assertIn("topics create", before.stdout)
+        before = self.run_postbus("topics", "check", "-c", config, "--output", "json")
+        self.assertEqual(before.returncode, EXIT_CONFIG, before.stdout)
+        missing = {topic["topic"] for topic in json.loads(before.stdout) if not topic["exists"]}
 
         created = self.run_postbus("topics", "create", "-c", config)
         self.assertEqual(created.returncode, 0, created.stderr)
@@ -121,12 +125,19 @@ class Topics(e2e.OnKafka, e2e.TestCase):
             | {f"{self.kafka.prefix}-{name}" for name in ("dlq", "status", "cancellations")}
             | {f"{self.kafka.prefix}-delay-{step}" for step in steps},
         )
+        self.assertEqual(names, missing)
         again = self.run_postbus("topics", "create", "-c", config)
         self.assertEqual((again.returncode, again.stdout), (0, "nothing to do: all topics exist\n"))
         after = self.run_postbus("topics", "check", "-c", config)
         self.assertEqual(after.returncode, 0, after.stdout)
         self.assertEqual(len(after.stdout.splitlines()), len(names))
         self.assertIn("replica", after.stderr)  # one broker: the warning
+        after = self.run_postbus("topics", "check", "-c", config, "--output", "json")
+        self.assertEqual(after.returncode, 0, after.stdout)
+        self.assertEqual(
+            {(topic["topic"], topic["exists"], topic["partitions"], topic["replicas"], *topic["differences"]) for topic in json.loads(after.stdout)},
+            {(name, True, 24, 1) for name in names},
+        )
 
     def test_no_kafka_is_69(self):
         with socket.create_server(("127.0.0.1", 0)) as nobody:
