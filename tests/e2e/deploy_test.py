@@ -6,12 +6,37 @@ import shutil
 import subprocess
 import unittest
 
+import jsonschema
+import yaml
+
 import e2e
 
 COMPOSE = e2e.ROOT / "deploy" / "compose.yaml"
 TABLE = set(re.findall(r"^\| `([A-Z_]+)` \|", (e2e.ROOT / "docs" / "environment.md").read_text(), re.MULTILINE))
 OURS = ("messaging-service", "api")
 PREFIX = "/opt/postbus/"
+
+
+class Schema(e2e.TestCase):
+    """The Compose Specification's own, which knows more than the one of Debian's docker-compose."""
+
+    def setUp(self):
+        super().setUp()
+        schema = json.loads((e2e.ROOT / "tests" / "support" / "compose" / "compose-spec.json").read_text())
+        jsonschema.Draft7Validator.check_schema(schema)
+        self.validator = jsonschema.Draft7Validator(schema)
+        self.file = yaml.safe_load(COMPOSE.read_text())
+
+    def problems(self) -> list[str]:
+        return [f"{error.json_path}: {error.message}" for error in self.validator.iter_errors(self.file)]
+
+    def test_the_file_keeps_it(self):
+        self.assertEqual(self.problems(), [])
+
+    def test_it_would_find_a_mistake(self):
+        self.file["services"]["kafka"]["helthcheck"] = {}
+        self.file["services"]["api"]["restart"] = 7
+        self.assertEqual(len(self.problems()), 2, self.problems())
 
 
 class Compose(e2e.TestCase):
@@ -24,8 +49,6 @@ class Compose(e2e.TestCase):
         done = subprocess.run([program, "-f", COMPOSE, "config"], capture_output=True, text=True, timeout=e2e.PATIENCE_SECONDS)
         if done.returncode != 0:
             raise AssertionError(done.stderr)
-        import yaml  # what docker-compose reads its files with
-
         cls.services = yaml.safe_load(done.stdout)["services"]
         cls.back_end = "".join(file.read_text() for file in sorted((e2e.ROOT / "examples" / "go").rglob("*.go")))
 
