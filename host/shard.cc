@@ -127,7 +127,11 @@ class Shard::Impl {
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
-    return job != nullptr && !job->cancelled.load(std::memory_order_acquire) && job->queued.permit->Valid(now_boot_ms);
+    if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms)) {
+      return false;
+    }
+    job->queued.marks.Passed(job->due);  // before the transport hears of it
+    return true;
   }
 
   void OnComplete(uint64_t token, const postbus_result& result) {
@@ -139,6 +143,7 @@ class Shard::Impl {
       return;
     }
     job->result.Assign(result, static_cast<uint32_t>(job->recipients.size()));
+    MarkAnswer(*job);
     bool enough = false;
     {
       const std::lock_guard lock(done_mutex_);
@@ -218,6 +223,23 @@ class Shard::Impl {
     if (token == 0 || slot >= capacity_) return nullptr;
     Job& job = jobs_[slot];
     return job.open_token.load(std::memory_order_acquire) == token ? &job : nullptr;
+  }
+
+  // Of an entry of job.indexes.
+  const RecipientOutcome& OutcomeOf(const Job& job, uint32_t i) const {
+    return job.result.of(job.generation->recipients.redirect_to() != nullptr ? 0 : i);
+  }
+
+  // From here on the death of the process makes none of the accepted ones go again.
+  void MarkAnswer(const Job& job) {
+    RecipientSet accepted;
+    RecipientSet in_doubt;
+    for (uint32_t i = 0; i < job.indexes.size(); ++i) {
+      const int32_t outcome = OutcomeOf(job, i).outcome;
+      if (outcome == POSTBUS_ACCEPTED) accepted.insert(job.indexes[i]);
+      if (outcome == POSTBUS_IN_DOUBT) in_doubt.insert(job.indexes[i]);
+    }
+    job.queued.marks.Answered(job.due, accepted, in_doubt);
   }
 
   uint64_t NextToken(Job& job) {
@@ -389,6 +411,7 @@ class Shard::Impl {
 
   // Decodes, admits, routes and prepares those recipients that are still due; false: the turn is over.
   bool Plan(Job& job) {
+    const WorkingOn working(job.queued.marks);
     job.generation = generation_;
     const auto fail = [&](const std::string& message) {
       FailEvent(job, "invalid_event", message);
@@ -409,11 +432,32 @@ class Shard::Impl {
       if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
       job.event.from = *generation_->default_from;
     }
-    if (!CheckRecipients(job)) return false;
+    if (!SettlePast(job) || !CheckRecipients(job)) return false;
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
     return Prepare(job);
+  }
+
+  // Settles what is known of an earlier turn that died with its process; false: nobody is left, the turn is over.
+  bool SettlePast(Job& job) {
+    const auto settle = [&](int32_t outcome, RecipientSet who, std::string_view text) {
+      who.bits &= job.due.bits;
+      if (who.empty()) return;
+      RecipientOutcome what;
+      what.outcome = outcome;
+      what.text = text;
+      AttemptFacts facts = Facts(job, outcome);
+      facts.retry_after_ms = 0;
+      SettleGroup(job, "", {Decide(job.generation->config.retry, facts), &what, who});
+      job.due.bits &= ~who.bits;
+      job.touched = true;
+    };
+    settle(POSTBUS_ACCEPTED, job.queued.past.accepted, "accepted before the host ended");
+    settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
+    if (!job.due.empty()) return true;
+    EndTurn(job);
+    return false;
   }
 
   // Dead-letters those recipients that must not get mail; false: nobody is left, the turn is over.
@@ -477,6 +521,7 @@ class Shard::Impl {
 
   // Renders, where the event has a template, and composes; false: the event was dead-lettered.
   bool Prepare(Job& job) {
+    const WorkingOn working(job.queued.marks);
     const EmailEvent& event = job.event;
     const Transport& transport = *job.lane->transport;
     RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
@@ -621,12 +666,14 @@ class Shard::Impl {
       job.submitted_at = now;
       job.place = Job::Place::kSubmitted;
       batch[i] = &job.mail;
+      job.queued.marks.Handed();
       job.open_token.store(job.mail.token, std::memory_order_release);
     }
     const size_t taken = lane.transport->Submit(std::span(batch, offer));
     for (size_t i = taken; i < offer; ++i) {
       Job& job = jobs_[lane.ready[i]];
       job.open_token.store(0, std::memory_order_release);
+      job.queued.marks.TakenBack();
       job.place = Job::Place::kReady;
     }
     lane.ready.erase(lane.ready.begin(), lane.ready.begin() + static_cast<std::ptrdiff_t>(taken));
@@ -664,10 +711,11 @@ class Shard::Impl {
 
   void Settle(Job& job) {
     Lane& lane = *job.lane;
+    job.queued.marks.TakenBack();
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
     groups_.clear();
     for (uint32_t i = 0; i < job.indexes.size(); ++i) {
-      const RecipientOutcome& outcome = job.result.of(job.generation->recipients.redirect_to() != nullptr ? 0 : i);
+      const RecipientOutcome& outcome = OutcomeOf(job, i);
       const Decision decision = Decide(job.generation->config.retry, Facts(job, outcome.outcome));
       auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
         return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
@@ -682,7 +730,7 @@ class Shard::Impl {
     int64_t wait_ms = -1;
     for (const Group& group : groups_) {
       lane.counters.CountOutcome(group.outcome->outcome, job.queued.priority, group.who.size());
-      SettleGroup(job, lane, group);
+      SettleGroup(job, lane.transport->name(), group);
       if (group.decision.action == Decision::Action::kWait) {
         wait_ms = wait_ms < 0 ? group.decision.delay_ms : std::min(wait_ms, group.decision.delay_ms);
       } else {
@@ -714,7 +762,8 @@ class Shard::Impl {
             .age_ms = AgeMs(job)};
   }
 
-  void SettleGroup(Job& job, Lane& lane, const Group& group) {
+  // `via`: the transport that said so; empty = not known.
+  void SettleGroup(Job& job, std::string_view via, const Group& group) {
     const Decision& decision = group.decision;
     const RecipientOutcome& outcome = *group.outcome;
     const int attempts = job.queued.headers.attempt + (decision.costs_attempt ? 1 : 0);
@@ -722,31 +771,31 @@ class Shard::Impl {
     const int64_t now_unix_ms = UnixTimeMs();
     StatusRecord& record = NewRecord(job, group.who, now_unix_ms);
     record.attempt = job.queued.headers.attempt + 1;
-    record.transport = lane.transport->name();
+    record.transport = via;
     record.outcome = OutcomeName(outcome.outcome);
     record.code = outcome.code;
     record.enhanced = enhanced;
     AppendRedacted(outcome.text, EventHeaders::kMaxValueBytes, record.text);
-    record.provider_id = job.result.provider_id();
+    if (!via.empty()) record.provider_id = job.result.provider_id();
     switch (decision.action) {
       case Decision::Action::kComplete:
         record.change = Change::kSent;
-        LogAttempt(job, lane, LogLevel::kInfo, "sent", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kInfo, "sent", outcome, enhanced);
         break;
       case Decision::Action::kDefer: {
         record.change = Change::kDeferred;
         record.due_unix_ms = now_unix_ms + decision.delay_ms;
         AddDeferred(job, group.who, record.due_unix_ms, attempts, decision.reason);
-        LogAttempt(job, lane, LogLevel::kInfo, "deferred", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kInfo, "deferred", outcome, enhanced);
         break;
       }
       case Decision::Action::kDeadLetter:
         record.change = Change::kDeadLettered;
         AddDeadLetter(job, group.who, job.queued.headers.attempt + 1, decision.reason, record.text);
-        LogAttempt(job, lane, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
         break;
       case Decision::Action::kWait:
-        LogAttempt(job, lane, LogLevel::kDebug, "waits", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kDebug, "waits", outcome, enhanced);
         return;
     }
     queue_->Report(job.queued.turn, record);
@@ -899,11 +948,12 @@ class Shard::Impl {
     return record_;
   }
 
-  void LogAttempt(const Job& job, const Lane& lane, LogLevel level, std::string_view what,
+  void LogAttempt(const Job& job, std::string_view via, LogLevel level, std::string_view what,
                   const RecipientOutcome& outcome, std::string_view enhanced) {
     if (!context_.log.Enabled(level)) return;
     LogLine line(context_.log, level, what);
-    line.Add("id", job.id).Add("template", job.event.template_name).Add("via", lane.transport->name());
+    line.Add("id", job.id).Add("template", job.event.template_name);
+    if (!via.empty()) line.Add("via", via);
     line.Add("try", job.queued.headers.attempt + 1);
     if (outcome.outcome != POSTBUS_ACCEPTED) line.Add("outcome", OutcomeName(outcome.outcome));
     line.Reply(outcome.code, enhanced, outcome.text).Seconds("age", AgeMs(job));

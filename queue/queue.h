@@ -21,6 +21,7 @@
 #include "event/email_event.h"
 #include "event/status.h"
 #include "queue/event_headers.h"
+#include "queue/journal.h"
 #include "queue/queue_config.h"
 #include "queue/status_record.h"
 
@@ -49,6 +50,8 @@ struct QueuedEvent {
   std::string value;                   // JSON as it was published; not looked at by the queue
   EventHeaders headers;                // origin is always filled, accepted_at too
   const SendPermit* permit = nullptr;  // valid until the turn has ended
+  TurnMarks marks;                     // to be set as the turn goes on; valid as long
+  PastTurn past;                       // what is known of an earlier turn that a dead process began; never `over`
 };
 
 struct DeferredCopy {

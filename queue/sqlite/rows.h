@@ -8,6 +8,7 @@
 
 #include "event/email_event.h"
 #include "event/status.h"
+#include "queue/journal.h"
 
 namespace postbus::sqlite {
 
@@ -68,6 +69,7 @@ struct NewRows {
 // A turn that has ended: written in one transaction, or not at all.
 struct Settlement {
   RowRef row;                         // deleted
+  TurnMarks marks;                    // released
   std::vector<DeferredRow> deferred;  // of row.priority
   std::vector<DeadLetterRow> dead_letters;
   std::vector<StatusRow> statuses;

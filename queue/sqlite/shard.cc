@@ -14,14 +14,20 @@ constexpr size_t kMaxMessageBytes = 512;
 
 }  // namespace
 
-Shard::Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, const QueueLog& log)
-    : index_(index), dispenser_(dispenser), writer_(writer), log_(log), database_(std::move(database)) {}
+Shard::Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal,
+             const QueueLog& log)
+    : index_(index),
+      dispenser_(dispenser),
+      writer_(writer),
+      journal_(journal),
+      log_(log),
+      database_(std::move(database)) {}
 
 Result<std::unique_ptr<Shard>> Shard::Open(const std::string& path, size_t index, Dispenser& dispenser, Writer& writer,
-                                           const QueueLog& log) {
+                                           Journal& journal, const QueueLog& log) {
   Result<Database> database = Database::Open(path);
   if (!database.ok()) return database.TakeStatus();
-  std::unique_ptr<Shard> shard(new Shard(std::move(*database), index, dispenser, writer, log));
+  std::unique_ptr<Shard> shard(new Shard(std::move(*database), index, dispenser, writer, journal, log));
   if (Status prepared = shard->Prepare(); !prepared.ok()) return prepared;
   return shard;
 }
@@ -46,6 +52,7 @@ bool Shard::Next(QueuedEvent& out) {
   EventRow row;
   while (consuming_.load()) {
     if (dispenser_.permit().Valid(BootTimeMs())) {
+      if (journal_.full()) return false;
       while (TakeRow(row)) {
         if (Begin(row, out)) return true;
       }
@@ -83,6 +90,7 @@ bool Shard::Begin(EventRow& row, QueuedEvent& out) {
   Turn turn;
   turn.settlement.row = row.ref;
   const TurnId id = static_cast<TurnId>(row.ref.seq);
+  const uint64_t fingerprint = Journal::Fingerprint(row.headers, row.ref.seq, row.value.size());
   Result<EventHeaders> headers = HeadersFromText(row.headers);
   const Origin here{"sqlite", 0, row.ref.seq};
   if (headers.ok() && headers->format > EventHeaders::kFormat) {
@@ -106,6 +114,10 @@ bool Shard::Begin(EventRow& row, QueuedEvent& out) {
   }
   turn.headers = std::move(*headers);
   if (turn.headers.origin.offset < 0) turn.headers.origin = here;
+  // Shards share the journal: another one may have taken the last slot. Such a turn goes without.
+  out.marks = {};
+  static_cast<void>(journal_.Begin(row.ref.seq, fingerprint, out.marks, out.past));
+  turn.settlement.marks = out.marks;
   out.turn = id;
   out.priority = row.ref.priority;
   out.value = std::move(row.value);
@@ -159,6 +171,7 @@ void Shard::Abandon(TurnId turn_id) {
   const auto turn = turns_.find(turn_id);
   assert(turn != turns_.end());
   CountTurn(turn->second.settlement.row, -1);
+  if (turn->second.settlement.marks.slot() != nullptr) journal_.Abandon(turn->second.settlement.marks);
   turns_.erase(turn);  // its row stays: the next host begins it again
 }
 

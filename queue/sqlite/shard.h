@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "queue/journal.h"
 #include "queue/queue.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/dispenser.h"
@@ -19,9 +20,9 @@ namespace postbus::sqlite {
 
 class Shard : public ShardQueue {
  public:
-  // `dispenser` and `writer` outlive it; `index` is the shard's in the dispenser.
+  // `dispenser`, `writer` and `journal` outlive it; `index` is the shard's in the dispenser.
   static Result<std::unique_ptr<Shard>> Open(const std::string& path, size_t index, Dispenser& dispenser,
-                                             Writer& writer, const QueueLog& log);
+                                             Writer& writer, Journal& journal, const QueueLog& log);
 
   bool Next(QueuedEvent& out) override;
   void Defer(TurnId turn, const DeferredCopy& copy) override;
@@ -57,7 +58,7 @@ class Shard : public ShardQueue {
     bool empty() const { return fresh.empty() && due.empty(); }
   };
 
-  Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, const QueueLog& log);
+  Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal, const QueueLog& log);
   Status Prepare();
   bool TakeRow(EventRow& row);
   bool Begin(EventRow& row, QueuedEvent& out);
@@ -66,6 +67,7 @@ class Shard : public ShardQueue {
   const size_t index_;
   Dispenser& dispenser_;
   Writer& writer_;
+  Journal& journal_;
   const QueueLog& log_;
 
   Database database_;

@@ -17,6 +17,9 @@
 namespace postbus::sqlite {
 namespace {
 
+// More than hosts have in flight, and some that wait for a transaction; touched are as many as were in use at once.
+constexpr uint32_t kJournalSlots = 65'536;
+
 NewRow RowOf(const NewEvent& event) {
   EventHeaders headers;
   headers.id = event.id;
@@ -51,8 +54,11 @@ class SqliteQueue : public Queue {
     if (!database.ok()) return database.TakeStatus();
     Result<WakePipe> pipe = WakePipe::Open(path_);
     if (!pipe.ok()) return pipe.TakeStatus();
-    Result<std::unique_ptr<Writer>> writer =
-        Writer::Start(std::move(*database), std::move(*pipe), dispenser_ ? &*dispenser_ : nullptr, log_);
+    if (role == Role::kHost) {
+      if (Status opened = OpenJournal(*database); !opened.ok()) return opened;
+    }
+    Result<std::unique_ptr<Writer>> writer = Writer::Start(std::move(*database), std::move(*pipe),
+                                                           dispenser_ ? &*dispenser_ : nullptr, journal_.get(), log_);
     if (!writer.ok()) return writer.TakeStatus();
     writer_ = std::move(*writer);
     return {};
@@ -77,7 +83,7 @@ class SqliteQueue : public Queue {
 
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     for (size_t i = 0; i < wake_fds.size(); ++i) {
-      Result<std::unique_ptr<Shard>> shard = Shard::Open(path_, i, *dispenser_, *writer_, log_);
+      Result<std::unique_ptr<Shard>> shard = Shard::Open(path_, i, *dispenser_, *writer_, *journal_, log_);
       if (!shard.ok()) return shard.TakeStatus();
       shards_.push_back(std::move(*shard));
     }
@@ -99,6 +105,7 @@ class SqliteQueue : public Queue {
       shard->Close();
     }
     const bool written = writer_->Stop(deadline_boot_ms);
+    if (journal_ != nullptr) journal_->Detach();
     if (written) lock_.reset();  // else the writer may still be at it
     return written;
   }
@@ -127,11 +134,31 @@ class SqliteQueue : public Queue {
   std::string Description() const override { return "sqlite " + path_; }
 
  private:
+  Status OpenJournal(Database& database) {
+    std::string discarded;
+    Result<std::unique_ptr<Journal>> journal = Journal::Open(path_ + ".host-journal", kJournalSlots, &discarded);
+    if (!journal.ok()) return journal.TakeStatus();
+    journal_ = std::move(*journal);
+    if (!discarded.empty()) log_(LogLevel::kInfo, "journal " + path_ + ".host-journal is begun anew: " + discarded);
+    // Killed between a commit and its release: those rows never come again.
+    Statement find = database.Prepare(
+        "SELECT 1 FROM high WHERE seq = ?1 UNION ALL SELECT 1 FROM normal WHERE seq = ?1 "
+        "UNION ALL SELECT 1 FROM low WHERE seq = ?1 UNION ALL SELECT 1 FROM deferred WHERE seq = ?1");
+    if (!find.prepared()) return database.Failure();
+    for (const int64_t seq : journal_->Left()) {
+      find.Bind(1, seq);
+      if (find.Step() == SQLITE_DONE) journal_->Forget(seq);
+      find.Reset();
+    }
+    return {};
+  }
+
   const std::string path_;
   const size_t max_event_bytes_;
   const QueueLog log_;
   std::optional<HostLock> lock_;        // a host's; held until the file is closed
   std::optional<Dispenser> dispenser_;  // a host's
+  std::unique_ptr<Journal> journal_;    // a host's
   std::unique_ptr<Writer> writer_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<bool> consuming_{false};  // shards_ is complete

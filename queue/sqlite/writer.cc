@@ -40,15 +40,17 @@ size_t IndexOf(Priority priority) { return static_cast<size_t>(priority); }
 
 }  // namespace
 
-Writer::Writer(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log)
+Writer::Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, QueueLog log)
     : database_(std::move(database)),
       pipe_(std::move(pipe)),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       dispenser_(dispenser),
+      journal_(journal),
       log_(std::move(log)) {}
 
-Result<std::unique_ptr<Writer>> Writer::Start(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log) {
-  std::unique_ptr<Writer> writer(new Writer(std::move(database), std::move(pipe), dispenser, std::move(log)));
+Result<std::unique_ptr<Writer>> Writer::Start(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal,
+                                              QueueLog log) {
+  std::unique_ptr<Writer> writer(new Writer(std::move(database), std::move(pipe), dispenser, journal, std::move(log)));
   if (Status prepared = writer->Prepare(); !prepared.ok()) return prepared;
   writer->thread_ = std::thread([self = writer.get()] { self->Run(); });
   return writer;
@@ -372,6 +374,7 @@ void Writer::Announce(const std::vector<NewRows>& published, const std::vector<S
     const Priority priority = settlement.row.priority;
     for (const DeferredRow& copy : settlement.deferred) dispenser_->Deferred(priority, copy.due_unix_ms);
     if (settlement.row.deferred) dispenser_->Settled(priority, settlement.row.seq);
+    if (settlement.marks.slot() != nullptr) journal_->Release(settlement.marks);
   }
   completed_.fetch_add(settlements.size());
   std::array<size_t, kPriorities> written{};

@@ -1,6 +1,6 @@
 // queue/sqlite/writer.h - the one thread of a process that writes to the queue file. What publishers and shards give it
 // while one transaction is on its way to the disk becomes the next one (group commit).
-// Public calls from any thread. The dispenser outlives it.
+// Public calls from any thread. Dispenser and journal outlive it.
 #pragma once
 
 #include <array>
@@ -24,8 +24,10 @@ namespace postbus::sqlite {
 
 class Writer {
  public:
-  // `dispenser`: a host's, told of every commit; nullptr in a producer, which notifies the host through the pipe.
-  static Result<std::unique_ptr<Writer>> Start(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log);
+  // `dispenser` and `journal`: a host's, told of every commit; nullptr in a producer, which notifies the host through
+  // the pipe.
+  static Result<std::unique_ptr<Writer>> Start(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal,
+                                               QueueLog log);
   ~Writer();
 
   // `rows.done` is called from the writer's thread, unless an error is returned.
@@ -51,7 +53,7 @@ class Writer {
   // What a transaction did with rows that were published.
   enum class Fate : uint8_t { kWritten, kKnown, kConflict };
 
-  Writer(Database database, WakePipe pipe, Dispenser* dispenser, QueueLog log);
+  Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, QueueLog log);
   Status Prepare();
 
   void Run();
@@ -91,6 +93,7 @@ class Writer {
   const WakePipe pipe_;
   const FileDescriptor wake_fd_;
   Dispenser* const dispenser_;
+  Journal* const journal_;
   const QueueLog log_;
 
   std::atomic<uint64_t> published_{0}, publish_failures_{0}, completed_{0}, deferred_{0}, dead_lettered_{0},

@@ -295,7 +295,7 @@ TEST_F(SqliteQueueTest, AllFilesAreTheOwnersAlone) {
     EXPECT_EQ(info.st_mode & 0777, 0600u) << entry.path();
     ++files;
   }
-  EXPECT_EQ(files, 5);  // .db -wal -shm .host-lock .wake
+  EXPECT_EQ(files, 6);  // .db -wal -shm .host-lock .host-journal .wake
 }
 
 TEST_F(SqliteQueueTest, AFileOfANewerFormatIsRefused) {
