@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/rehearsal.h"
 #include "event/clock.h"
 #include "host/log.h"
 #include "host/plugin_set.h"
+#include "host/rate_limiter.h"
 #include "host/read_file.h"
 #include "host/retry_policy.h"
 #include "host/route.h"
@@ -137,6 +139,41 @@ void PrintRoute(const EmailEvent& event, const Config& config) {
   }
 }
 
+// "200 a second, 400 at once".
+std::string RateText(double per_second, double burst) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.10g a second", per_second);
+  std::string result = text;
+  if (burst > 0) {
+    std::snprintf(text, sizeof text, ", %.10g at once", burst);
+    result += text;
+  }
+  return result;
+}
+
+// Of the transports it may go by, those that hold it back where mails come too fast.
+void PrintLimits(const EmailEvent& event, const Config& config) {
+  std::vector<uint32_t> order;
+  Router(config).Choose(event, order);
+  const char* name = "limits";
+  const auto print = [&name](const std::string& text) { Print(std::exchange(name, ""), text); };
+  for (const uint32_t index : order) {
+    const TransportConfig& transport = config.transports[index];
+    const RateLimitConfig& limit = transport.rate_limit;
+    if (limit.per_second > 0) print(transport.name + ": " + RateText(limit.per_second, limit.burst));
+    std::vector<std::string> told;
+    for (size_t i = 0; i < event.recipient_count(); ++i) {
+      const std::string domain(event.recipient(i).domain());
+      const DomainRate* rate = RateOf(limit, domain);
+      if (rate == nullptr || std::find(told.begin(), told.end(), domain) != told.end()) continue;
+      told.push_back(domain);
+      print(transport.name + ": to " + domain + " (per_domain." + rate->domain + ") " +
+            RateText(rate->per_second, rate->burst));
+    }
+  }
+  if (*name != '\0') print("none; where a provider says that mails come too fast, they slow down");
+}
+
 // What follows if the server puts it off each time.
 void PrintRetries(const EmailEvent& event, int64_t now, const RetryConfig& retry) {
   int max_retries = retry.max_retries;
@@ -182,6 +219,7 @@ void Explain(const ExplainOptions& options) {
   PrintQueue(event, config);
   const bool is_sent = PrintMail(json, event, now, config);
   PrintRoute(event, config);
+  PrintLimits(event, config);
   PrintRetries(event, now, config.retry);
   if (is_sent) return;
   std::fflush(stdout);
@@ -194,7 +232,7 @@ void Explain(const ExplainOptions& options) {
 void AddExplainCommand(CLI::App& program) {
   auto options = std::make_shared<ExplainOptions>();
   CLI::App* command = program.add_subcommand(
-      "explain", "What the host would do with an event, and why: route, transports, retries; sends nothing");
+      "explain", "What the host would do with an event, and why: route, transports, limits, retries; sends nothing");
   options->config.AddTo(*command);
   command->add_option("EVENT", options->event, "File with an event, or a message of one, in JSON; - is standard input")
       ->required();

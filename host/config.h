@@ -47,9 +47,28 @@ struct BreakerConfig {
   int64_t probe_after_ms = 30'000;  // the longest pause before a mail tries it again; the first are shorter
 };
 
+// Mails a second to one domain; a mail to several domains counts for each.
+struct DomainRate {
+  std::string domain;  // a glob: `*` stands for anything, and each domain it matches has a rate of its own; case aside
+  double per_second = 0;
+  double burst = 0;
+
+  friend bool operator==(const DomainRate&, const DomainRate&) = default;
+};
+
+// How fast mails may go by a transport (host/rate_limiter.h); with Kafka all hosts of the group together.
+struct RateLimitConfig {
+  double per_second = 0;               // mails; 0 = no limit
+  double burst = 0;                    // at once; not set: what is due in a tenth of a second
+  std::vector<DomainRate> per_domain;  // the first that matches
+
+  friend bool operator==(const RateLimitConfig&, const RateLimitConfig&) = default;
+};
+
 struct TransportConfig : PluginConfig {
   std::string name;  // "primary"
   BreakerConfig breaker;
+  RateLimitConfig rate_limit;
 };
 
 // What an event must be like; an empty list takes any. Patterns: `*` stands for anything.

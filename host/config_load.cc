@@ -157,6 +157,19 @@ class Section {
         "whole number from " + std::to_string(minimum) + " to " + std::to_string(maximum));
   }
 
+  void ReadDecimal(std::string_view key, double& target, double minimum, double maximum, std::string_view kind) {
+    Read(
+        key, target,
+        [=](const std::string& text) -> std::optional<double> {
+          double value = 0;
+          const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+          const bool is_number = error == std::errc() && end == text.data() + text.size();
+          if (!is_number || !(value >= minimum && value <= maximum)) return {};
+          return value;
+        },
+        kind);
+  }
+
   void ReadDuration(std::string_view key, int64_t& target_ms) {
     Read(key, target_ms, ParseDurationMs, "duration such as 30s, 10m or 5d");
   }
@@ -342,6 +355,32 @@ void ReadPlugin(Section& section, PluginConfig& plugin) {
   });
 }
 
+// `per_second` and `burst`.
+void ReadRate(Section& section, double& per_second, double& burst) {
+  section.ReadDecimal("per_second", per_second, 0.001, 1'000'000, "number of mails such as 200 or 0.5");
+  section.ReadDecimal("burst", burst, 1, 1'000'000, "number of mails, 1 or more");
+}
+
+void ReadRateLimit(Section section, RateLimitConfig& limit) {
+  Loader& loader = section.loader();
+  ReadRate(section, limit.per_second, limit.burst);
+  if (limit.burst > 0 && limit.per_second == 0) {
+    loader.Fail(section.MarkOfKey("burst"), section.PathOf("burst"), "says nothing without per_second");
+  }
+  Section domains = section.Sub("per_domain");
+  domains.ForEachEntry([&](const std::string& name, const YAML::Node& key, const YAML::Node& value) {
+    Section one(loader, value, domains.PathOf(name));
+    DomainRate rate{.domain = name, .per_second = 0, .burst = 0};
+    ReadRate(one, rate.per_second, rate.burst);
+    if (rate.per_second == 0) {
+      loader.Fail(loader.MarkOf(key, one.path()), one.path(), "has no per_second: `{ per_second: 20 }`");
+    }
+    one.Done();
+    limit.per_domain.push_back(std::move(rate));
+  });
+  section.Done();
+}
+
 void ReadTransports(Section section, std::vector<TransportConfig>& transports) {
   section.ForEachEntry([&](const std::string& name, const YAML::Node&, const YAML::Node& value) {
     TransportConfig& transport = transports.emplace_back();
@@ -352,6 +391,7 @@ void ReadTransports(Section section, std::vector<TransportConfig>& transports) {
     breaker.ReadInteger("failures", transport.breaker.failures, 1, 1'000'000);
     breaker.ReadDuration("probe_after", transport.breaker.probe_after_ms);
     breaker.Done();
+    ReadRateLimit(one.Sub("rate_limit"), transport.rate_limit);
     one.Done();
   });
   if (transports.empty()) {

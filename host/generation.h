@@ -14,6 +14,7 @@
 #include "event/status.h"
 #include "host/config.h"
 #include "host/plugin_set.h"
+#include "host/rate_limiter.h"
 #include "host/recipient_policy.h"
 #include "host/renderer.h"
 #include "host/route.h"
@@ -31,6 +32,7 @@ class TransportInstance final : public TransportSink {
                                                            TransportSink& shards, size_t n_shards, const QueueLog& log);
 
   Transport& transport() { return *transport_; }
+  RateLimiter& limiter() { return limiter_; }
   // TransportParts::Fingerprint of what it was made of.
   const std::string& fingerprint() const { return fingerprint_; }
 
@@ -50,6 +52,7 @@ class TransportInstance final : public TransportSink {
   void Writable() override;
 
   TransportSink& shards_;
+  RateLimiter limiter_;
   std::vector<std::atomic<bool>> writable_;  // by shard
   std::string fingerprint_;
   bool quiesced_ = false;

@@ -26,6 +26,7 @@ enum Metric : size_t {
   kDuplicateCompletions,
   kFailovers,
   kBreakerOpen,
+  kRateLimit,
   kDeadLetters,
   kDeferrals,
   kQueueAge,
@@ -60,6 +61,9 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
      "Mails that went by another transport of their route because this one, the first, failed."},
     {"postbus_transport_breaker_open", "gauge", "transport",
      "In how many shards the transport's breaker is not closed; 0 = it is handed mails."},
+    {"postbus_transport_rate_limit", "gauge", "transport",
+     "Mails a second that this host may send by the transport at present: its share of rate_limit, or less while the "
+     "provider throttles; 0 = no limit."},
     {"postbus_email_dlq_total", "counter", "reason", "Recipients dead-lettered."},
     {"postbus_email_retries_total", "counter", "reason", "Recipients put off to a later time."},
     {"postbus_email_queue_age_seconds", "histogram", "", "From acceptance to the first hand-over to a transport."},
@@ -154,6 +158,7 @@ struct Metrics::TransportCounters::Impl {
   Counter* duplicate_completions = nullptr;
   Counter* failovers = nullptr;
   prometheus::Gauge* breaker_open = nullptr;
+  prometheus::Gauge* rate_limit = nullptr;
 };
 
 struct Metrics::Impl {
@@ -163,6 +168,8 @@ struct Metrics::Impl {
   Family<Counter>& failovers = CounterFamily(registry, kFailovers);
   Family<prometheus::Gauge>& breaker_open =
       prometheus::BuildGauge().Name(Name(kBreakerOpen)).Help(Help(kBreakerOpen)).Register(registry);
+  Family<prometheus::Gauge>& rate_limit =
+      prometheus::BuildGauge().Name(Name(kRateLimit)).Help(Help(kRateLimit)).Register(registry);
   Family<Counter>& dead_letters = CounterFamily(registry, kDeadLetters);
   Family<Counter>& deferrals = CounterFamily(registry, kDeferrals);
   Family<Counter>& requests = CounterFamily(registry, kRequests);
@@ -211,6 +218,7 @@ Metrics::TransportCounters Metrics::ForTransport(std::string_view name) {
   counters.impl_->duplicate_completions = &impl_->duplicate_completions.Add({{"transport", transport}});
   counters.impl_->failovers = &impl_->failovers.Add({{"transport", transport}});
   counters.impl_->breaker_open = &impl_->breaker_open.Add({{"transport", transport}});
+  counters.impl_->rate_limit = &impl_->rate_limit.Add({{"transport", transport}});
   return counters;
 }
 
@@ -222,6 +230,8 @@ void Metrics::TransportCounters::CountOutcome(int32_t outcome, Priority priority
 void Metrics::TransportCounters::CountDuplicateCompletion() { impl_->duplicate_completions->Increment(); }
 void Metrics::TransportCounters::CountFailover() { impl_->failovers->Increment(); }
 void Metrics::TransportCounters::CountBreaker(bool opens) { impl_->breaker_open->Increment(opens ? 1 : -1); }
+
+void Metrics::TransportCounters::SetRateLimit(double per_second) { impl_->rate_limit->Set(per_second); }
 
 void Metrics::CountConsumed(Priority priority) { impl_->consumed[static_cast<size_t>(priority)]->Increment(); }
 

@@ -40,6 +40,7 @@ class Metrics {
     void CountDuplicateCompletion();
     void CountFailover();           // a mail goes by another transport since this one fails
     void CountBreaker(bool opens);  // a shard's breaker opens, or closes again
+    void SetRateLimit(double per_second);
 
    private:
     friend class Metrics;

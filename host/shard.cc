@@ -21,9 +21,12 @@
 #include "host/a_labels.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
+#include "host/held_mails.h"
 #include "host/html_text.h"
+#include "host/lane_share.h"
 #include "host/mail_parts.h"
 #include "host/mime_composer.h"
+#include "host/ready_queue.h"
 #include "host/recipient_hash.h"
 #include "host/recipient_policy.h"
 #include "host/redact.h"
@@ -39,6 +42,7 @@ constexpr int kIdleWaitMs = 20;        // the longest sleep; wake-ups of partiti
 constexpr size_t kAdmitPerRound = 64;  // so that completions are not kept waiting
 constexpr size_t kSubmitBatch = 64;
 constexpr size_t kReadyAhead = 256;             // composed mails a transport has not taken yet: enough to keep it busy
+constexpr size_t kReservedForHigh = 16;         // of so many mails that there is room for, one is for a high one
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
 
@@ -53,6 +57,8 @@ EventLimits WithRoomForPatches(EventLimits limits) {
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
+
+char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 void Trim(std::string& buffer) {
   if (buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
@@ -163,7 +169,7 @@ class Shard::Impl {
 
   // An event whose turn is under way, from Next to Complete or Abandon.
   struct Job {
-    enum class Place : uint8_t { kFree, kReady, kWaiting, kSubmitted };
+    enum class Place : uint8_t { kFree, kHeld, kReady, kWaiting, kSubmitted };
 
     uint32_t slot = 0;
     uint32_t times_submitted = 0;
@@ -181,6 +187,8 @@ class Shard::Impl {
     std::shared_ptr<const Generation> generation;  // what it was prepared by; none while it is free
     std::vector<uint32_t> order;                   // the route's transports for this event
     Lane* lane = nullptr;                          // of the transport it is prepared for
+    Lane* in_lane = nullptr;                       // whose share of the window it takes; none: nobody's yet
+    size_t domains_passed = 0;                     // recipients whose domain has a slot for it
     Clock::time_point submitted_at;
 
     QueuedEvent queued;
@@ -201,14 +209,18 @@ class Shard::Impl {
 
   // One transport as this shard sees it.
   struct Lane {
-    explicit Lane(const BreakerConfig& config) : breaker(config) {}
+    Lane(const BreakerConfig& config, size_t share_of_window) : breaker(config), share(share_of_window) {}
 
     TransportInstance* instance = nullptr;  // kept by `generation_`, else by the jobs that are with it
     Transport* transport = nullptr;         // of the instance
+    RateLimiter* limiter = nullptr;         // of the instance
     Metrics::TransportCounters counters;
-    std::deque<uint32_t> ready;  // slots
+    ReadyQueue ready;            // slots
+    HeldMails held;              // those that wait for a slot of a domain
     bool full = false;           // took fewer than offered; until Writable
+    bool full_for_high = false;  // and a high one was the first it did not take
     Breaker breaker;
+    LaneShare share;
   };
 
   // Recipients of one attempt that share outcome and decision.
@@ -263,7 +275,10 @@ class Shard::Impl {
     TakeCompletions();
     TakeRevocations();
     ReleaseWaiting();
-    for (const auto& lane : lanes_) LeaveOpenLane(*lane);
+    for (const auto& lane : lanes_) {
+      LeaveOpenLane(*lane);
+      ReleaseHeld(*lane);
+    }
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -295,15 +310,24 @@ class Shard::Impl {
   }
 
   int UntilNextTimer() const {
-    if (waiting_.empty()) return kIdleWaitMs;
-    const int64_t left = waiting_.top().first - now_boot_ms_;
-    return static_cast<int>(std::clamp<int64_t>(left, 0, kIdleWaitMs));
+    int64_t next = now_boot_ms_ + kIdleWaitMs;
+    if (!waiting_.empty()) next = std::min(next, waiting_.top().first);
+    for (const auto& lane : lanes_) {
+      next = std::min(next, lane->held.look_at_ms());
+      if (!lane->ready.empty() && lane->limiter->active()) next = std::min(next, lane->limiter->FreeAtMs());
+    }
+    return static_cast<int>(std::max<int64_t>(0, next - now_boot_ms_));
   }
 
   void ReportGauges() {
     if (now_boot_ms_ < gauges_due_boot_ms_) return;
     gauges_due_boot_ms_ = now_boot_ms_ + 100;
     if (!retired_lanes_.empty()) EndRetiredLanes();
+    for (const auto& lane : lanes_) {
+      lane->share.Refresh(now_boot_ms_);
+      lane->limiter->Refresh(queue_->GroupShare(), now_boot_ms_);
+      lane->counters.SetRateLimit(lane->limiter->per_second());
+    }
     context_.metrics.SetInFlight(index_, static_cast<double>(in_use_.load(std::memory_order_relaxed)));
     if (const uint64_t count = duplicate_completions_.exchange(0, std::memory_order_relaxed); count != 0) {
       for (uint64_t i = 0; i < count; ++i) lanes_.front()->counters.CountDuplicateCompletion();
@@ -328,10 +352,14 @@ class Shard::Impl {
     moving_.clear();
     for (size_t slot = 0; slot < capacity_; ++slot) {
       const Job::Place place = jobs_[slot].place;
-      if (place == Job::Place::kReady || place == Job::Place::kWaiting) moving_.push_back(static_cast<uint32_t>(slot));
+      if (place == Job::Place::kReady || place == Job::Place::kHeld || place == Job::Place::kWaiting) {
+        moving_.push_back(static_cast<uint32_t>(slot));
+        LeaveLane(jobs_[slot]);
+      }
     }
     waiting_ = {};
-    ready_count_ = 0;
+    // Alone it may have the whole window, and what is too much for it stays in the queue.
+    const size_t share = next->transports.size() == 1 ? capacity_ + 1 : std::max<size_t>(1, capacity_ * 3 / 4);
     std::vector<std::unique_ptr<Lane>> before = std::move(lanes_);
     lanes_.clear();
     for (size_t i = 0; i < next->transports.size(); ++i) {
@@ -340,19 +368,25 @@ class Shard::Impl {
       const auto same = std::find_if(before.begin(), before.end(),
                                      [&](const auto& lane) { return lane != nullptr && lane->instance == instance; });
       if (same != before.end()) {
-        (*same)->ready.clear();
+        (*same)->ready.Drain([](uint32_t) {});
+        (*same)->held.Drain([](uint32_t) {});
         (*same)->breaker.Configure(breaker);
+        (*same)->limiter->Configure(next->config.transports[i].rate_limit);
+        (*same)->share.Configure(share);
         lanes_.push_back(std::move(*same));
         continue;
       }
-      Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>(breaker));
+      Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>(breaker, share));
       lane.instance = instance;
       lane.transport = &instance->transport();
+      lane.limiter = &instance->limiter();
+      lane.limiter->Configure(next->config.transports[i].rate_limit);
       lane.counters = context_.metrics.ForTransport(lane.transport->name());
     }
     for (auto& lane : before) {
       if (lane == nullptr) continue;
-      lane->ready.clear();
+      lane->ready.Drain([](uint32_t) {});
+      lane->held.Drain([](uint32_t) {});
       retired_lanes_.push_back(std::move(lane));
     }
     generation_ = std::move(next);
@@ -377,9 +411,12 @@ class Shard::Impl {
   // True: it stopped for the others' sake, there may be more.
   bool Admit() {
     size_t admitted = 0;
-    while (admitted < kAdmitPerRound && !free_.empty() && ready_count_ < kReadyAhead) {
+    while (admitted < kAdmitPerRound && !free_.empty()) {
+      const size_t ready = ReadyAhead();
+      if (ready >= kReadyAhead + kReadyAhead / kReservedForHigh) break;
+      const bool is_for_high = ready >= kReadyAhead || free_.size() <= capacity_ / kReservedForHigh;
       Job& job = jobs_[free_.back()];
-      if (!queue_->Next(job.queued)) break;
+      if (!queue_->Next(job.queued, is_for_high ? ShardQueue::Which::kHighOnly : ShardQueue::Which::kAny)) break;
       free_.pop_back();
       in_use_.fetch_add(1, std::memory_order_release);
       context_.metrics.CountConsumed(job.queued.priority);
@@ -388,6 +425,22 @@ class Shard::Impl {
     }
     return admitted == kAdmitPerRound;
   }
+
+  // Composed mails whose transport has not taken them. Those of one that cannot, while there are others, do not count.
+  size_t ReadyAhead() const {
+    size_t ready = 0;
+    for (const auto& lane : lanes_) {
+      if (lanes_.size() == 1 || !IsBlocked(*lane)) ready += lane->ready.size();
+    }
+    return ready;
+  }
+
+  bool IsBlocked(const Lane& lane) const {
+    return lane.full || !Takes(lane) || (lane.limiter->active() && lane.limiter->FreeAtMs() > now_boot_ms_);
+  }
+
+  // It is worth handing mails to.
+  bool Takes(const Lane& lane) const { return lane.breaker.Allows(now_boot_ms_); }
 
   void Begin(Job& job) {
     const auto start = Clock::now();
@@ -436,6 +489,10 @@ class Shard::Impl {
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
+    if (job.lane->share.IsStuffed(job.event.priority)) {
+      PutOff(job, job.lane->share.PutOffUntil(job.lane->limiter->per_second(), now_boot_ms_));
+      return false;
+    }
     return Prepare(job);
   }
 
@@ -492,7 +549,7 @@ class Shard::Impl {
 
   // The first of the route that takes mails; if none does, the first of all: it waits there.
   Lane* PickLane(Job& job) {
-    const auto takes = [&](uint32_t index) { return lanes_[index]->breaker.Allows(now_boot_ms_); };
+    const auto takes = [&](uint32_t index) { return Takes(*lanes_[index]); };
     const auto found = std::find_if(job.order.begin(), job.order.end(), takes);
     Lane* const first = lanes_[job.order.front()].get();
     if (found == job.order.end() || found == job.order.begin()) return first;
@@ -513,9 +570,8 @@ class Shard::Impl {
   // Moves what is ready for a transport whose breaker is not closed to another one of its route.
   void LeaveOpenLane(Lane& lane) {
     if (lane.breaker.state() == Breaker::State::kClosed || lane.ready.empty()) return;
-    moving_.assign(lane.ready.begin(), lane.ready.end());
-    ready_count_ -= lane.ready.size();
-    lane.ready.clear();
+    moving_.clear();
+    lane.ready.Drain([this](uint32_t slot) { moving_.push_back(slot); });
     for (const uint32_t slot : moving_) MakeReadyAgain(jobs_[slot]);
   }
 
@@ -629,9 +685,80 @@ class Shard::Impl {
   // --- submitting ---
 
   void MakeReady(Job& job) {
+    EnterLane(job);
+    if (job.lane->limiter->limits_domains() && !PassDomains(job)) return;
     job.place = Job::Place::kReady;
-    job.lane->ready.push_back(job.slot);
-    ++ready_count_;
+    job.lane->ready.Push(job.slot, job.event.priority);
+  }
+
+  void EnterLane(Job& job) {
+    if (job.in_lane == job.lane) return;
+    LeaveLane(job);
+    job.in_lane = job.lane;
+    job.in_lane->share.Enter();
+  }
+
+  void LeaveLane(Job& job) {
+    if (job.in_lane != nullptr) job.in_lane->share.Leave();
+    job.in_lane = nullptr;
+    job.domains_passed = 0;
+  }
+
+  // Takes a slot for each domain among the recipients; false: it waits for one, or was put off.
+  bool PassDomains(Job& job) {
+    Lane& lane = *job.lane;
+    for (; job.domains_passed < job.event.recipient_count(); ++job.domains_passed) {
+      if (!job.due.contains(job.domains_passed) || IsAnotherOfItsDomain(job)) continue;
+      domain_ = job.event.recipient(job.domains_passed).domain();
+      std::transform(domain_.begin(), domain_.end(), domain_.begin(), ToLower);
+      const RateLimiter::DomainSlot slot = lane.limiter->TakeForDomain(domain_, now_boot_ms_);
+      if (slot.taken) continue;
+      const int64_t longest_ms = lane.held.size() >= capacity_ / 2 ? 0 : kLongestWaitMs;
+      const int64_t come_again_ms =
+          lane.held.Hold(domain_, slot, job.slot, job.event.priority, longest_ms, now_boot_ms_);
+      if (come_again_ms == 0) {
+        job.place = Job::Place::kHeld;
+      } else {
+        PutOff(job, come_again_ms);
+      }
+      return false;
+    }
+    return true;
+  }
+
+  bool IsAnotherOfItsDomain(const Job& job) const {
+    const std::string_view domain = job.event.recipient(job.domains_passed).domain();
+    const auto same = [](char a, char b) { return ToLower(a) == ToLower(b); };
+    for (size_t i = 0; i < job.domains_passed; ++i) {
+      const std::string_view other = job.event.recipient(i).domain();
+      if (job.due.contains(i) && std::equal(other.begin(), other.end(), domain.begin(), domain.end(), same))
+        return true;
+    }
+    return false;
+  }
+
+  void ReleaseHeld(Lane& lane) {
+    lane.held.Release(
+        now_boot_ms_, [&](std::string_view domain) { return lane.limiter->TakeForDomain(domain, now_boot_ms_); },
+        [&](uint32_t slot) {
+          Job& job = jobs_[slot];
+          ++job.domains_passed;
+          MakeReady(job);
+        });
+  }
+
+  // Its transport has no slot for it for long: it comes again when there is one, and costs no attempt.
+  void PutOff(Job& job, int64_t until_boot_ms) {
+    static constexpr std::string_view kReason = "no_slot";
+    const int64_t now_unix_ms = UnixTimeMs();
+    StatusRecord& record = NewRecord(job, job.due, now_unix_ms);
+    record.change = Change::kDeferred;
+    record.transport = job.lane->transport->name();
+    record.outcome = kReason;
+    record.due_unix_ms = now_unix_ms + std::max<int64_t>(0, until_boot_ms - now_boot_ms_);
+    AddDeferred(job, job.due, record.due_unix_ms, job.queued.headers.attempt, kReason);
+    queue_->Report(job.queued.turn, record);
+    EndTurn(job);
   }
 
   void ReleaseWaiting() {
@@ -646,41 +773,65 @@ class Shard::Impl {
 
   // True: the transport may take more at once.
   bool Submit(Lane& lane) {
-    if (lane.instance->TakeWritable(index_)) lane.full = false;
-    if (lane.ready.empty() || lane.full) return false;
-    size_t offer = std::min(kSubmitBatch, lane.ready.size());
+    if (lane.instance->TakeWritable(index_)) lane.full = lane.full_for_high = false;
+    if (lane.ready.empty()) return false;
+    size_t wanted = std::min(kSubmitBatch, lane.ready.size());
+    // A transport keeps some room for high ones.
+    if (lane.full) wanted = lane.full_for_high ? 0 : std::min(wanted, lane.ready.size(Priority::kHigh));
     const bool probes = lane.breaker.state() != Breaker::State::kClosed;
-    if (probes) {
-      if (!lane.breaker.Allows(now_boot_ms_)) return false;
-      offer = 1;
-    }
+    if (probes) wanted = Takes(lane) ? std::min<size_t>(wanted, 1) : 0;
+    if (wanted == 0) return false;
+    const bool limited = lane.limiter->active();
+    const size_t offer = limited ? lane.limiter->Take(wanted, now_boot_ms_) : wanted;
+    if (offer == 0) return false;
+
+    uint32_t slots[kSubmitBatch];
+    PopBatch(lane, std::span(slots, offer));
     const postbus_mail* batch[kSubmitBatch];
     const auto now = Clock::now();
     for (size_t i = 0; i < offer; ++i) {
-      Job& job = jobs_[lane.ready[i]];
+      Job& job = jobs_[slots[i]];
       FillEnvelope(job);
       job.mail.recipients = job.recipients.data();
       job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
       job.mail.deadline_ms = now_boot_ms_ + kSendWithinMs;
       job.mail.token = NextToken(job);
       job.submitted_at = now;
+      job.domains_passed = 0;  // the next attempt takes slots of its own
       job.place = Job::Place::kSubmitted;
       batch[i] = &job.mail;
       job.queued.marks.Handed();
       job.open_token.store(job.mail.token, std::memory_order_release);
     }
     const size_t taken = lane.transport->Submit(std::span(batch, offer));
-    for (size_t i = taken; i < offer; ++i) {
-      Job& job = jobs_[lane.ready[i]];
+    for (size_t i = offer; i-- > taken;) {
+      Job& job = jobs_[slots[i]];
       job.open_token.store(0, std::memory_order_release);
       job.queued.marks.TakenBack();
       job.place = Job::Place::kReady;
+      job.domains_passed = job.event.recipient_count();
+      lane.ready.PushFront(job.slot, job.event.priority);
     }
-    lane.ready.erase(lane.ready.begin(), lane.ready.begin() + static_cast<std::ptrdiff_t>(taken));
-    ready_count_ -= taken;
-    lane.full = taken < offer;
+    if (limited && taken < offer) lane.limiter->GiveBack(offer - taken);
+    if (taken < offer) {
+      lane.full = true;
+      lane.full_for_high = jobs_[slots[taken]].event.priority == Priority::kHigh;
+    }
     if (probes && taken > 0) lane.breaker.BeginProbe();
-    return !lane.full && !probes && !lane.ready.empty();
+    return !lane.full && !probes && offer == wanted && !lane.ready.empty();
+  }
+
+  // High ones first: a transport takes the first so many of a batch.
+  void PopBatch(Lane& lane, std::span<uint32_t> slots) {
+    if (lane.full) {
+      for (uint32_t& slot : slots) slot = lane.ready.Pop(Priority::kHigh);
+      return;
+    }
+    const bool mixed = lane.ready.size(Priority::kHigh) > 0;
+    for (uint32_t& slot : slots) slot = lane.ready.Pop();
+    if (!mixed) return;
+    std::sort(slots.begin(), slots.end(),
+              [this](uint32_t a, uint32_t b) { return jobs_[a].event.priority < jobs_[b].event.priority; });
   }
 
   // The recipients of this attempt: those still due.
@@ -727,6 +878,8 @@ class Shard::Impl {
       group->who.insert(job.indexes[i]);
     }
     NoteHealth(job, lane);
+    lane.limiter->Note(job.result.of(0).outcome, job.result.retry_after_ms(), now_boot_ms_);
+    lane.share.CountCompletion();
     int64_t wait_ms = -1;
     for (const Group& group : groups_) {
       lane.counters.CountOutcome(group.outcome->outcome, job.queued.priority, group.who.size());
@@ -880,9 +1033,9 @@ class Shard::Impl {
 
   void HandBackAllUnsubmitted() {
     for (const auto& lane : lanes_) {
-      for (const uint32_t slot : lane->ready) HandBack(jobs_[slot]);
-      ready_count_ -= lane->ready.size();
-      lane->ready.clear();
+      const auto hand_back = [this](uint32_t slot) { HandBack(jobs_[slot]); };
+      lane->ready.Drain(hand_back);
+      lane->held.Drain(hand_back);
     }
     for (size_t slot = 0; !waiting_.empty() && slot < capacity_; ++slot) {
       if (jobs_[slot].place == Job::Place::kWaiting) HandBack(jobs_[slot]);
@@ -907,10 +1060,8 @@ class Shard::Impl {
         if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
         continue;
       }
-      if (job.place == Job::Place::kReady) {
-        std::erase(job.lane->ready, job.slot);
-        --ready_count_;
-      }
+      if (job.place == Job::Place::kReady) job.lane->ready.Erase(job.slot, job.event.priority);
+      if (job.place == Job::Place::kHeld) job.lane->held.Erase(job.slot, job.event.priority);
       HandBack(job);
     }
   }
@@ -918,6 +1069,7 @@ class Shard::Impl {
   void Free(Job& job) {
     job.place = Job::Place::kFree;
     job.generation.reset();
+    LeaveLane(job);
     Trim(job.raw);
     Trim(job.queued.value);
     Trim(job.rendered.text);
@@ -988,7 +1140,6 @@ class Shard::Impl {
   std::vector<uint32_t> free_;                        // last in, first out: the warmest buffers first
   using Timer = std::pair<int64_t, uint32_t>;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
-  size_t ready_count_ = 0;
   int64_t now_boot_ms_ = 0;
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
@@ -998,6 +1149,7 @@ class Shard::Impl {
   RecipientHasher hasher_;
   StatusRecord record_;
   std::string copy_;
+  std::string domain_;
   std::vector<Group> groups_;
   std::vector<uint32_t> taken_;
   std::vector<uint32_t> moving_;

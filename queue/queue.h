@@ -76,9 +76,11 @@ class ShardQueue {
  public:
   virtual ~ShardQueue() = default;
 
-  // Begins the turn of the next event, by priority (weights 70/25/5 while all have some). False: none now; the shard's
-  // wake fd is written when that changes.
-  virtual bool Next(QueuedEvent& out) = 0;
+  // Begins the turn of the next event, by priority (weights 70/25/5 while all have some), or of the next high one.
+  // False: none now; the shard's wake fd is written when that changes.
+  enum class Which : uint8_t { kAny, kHighOnly };
+  virtual bool Next(QueuedEvent& out, Which which) = 0;
+  bool Next(QueuedEvent& out) { return Next(out, Which::kAny); }
 
   // Adds to a turn; may be called several times. REQUIRES: the turn has begun and not ended.
   virtual void Defer(TurnId turn, const DeferredCopy& copy) = 0;
@@ -96,6 +98,9 @@ class ShardQueue {
   // Turns that should end soon, since the event is about to belong to another host: cancel what is before its point of
   // no return and Abandon it; Complete the rest. Appends to `turns`; each turn is named once.
   virtual void TakeRevoked(std::vector<TurnId>& turns) = 0;
+
+  // Of the work that the group has, the part that is this host's: above 0, at most 1. For limits that all hosts share.
+  virtual double GroupShare() const { return 1; }
 
   // Writes out what is pending (group commit, queued copies). The shard calls it once a round, after its settlements.
   virtual void Flush() = 0;

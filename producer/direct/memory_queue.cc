@@ -52,9 +52,10 @@ bool MemoryQueue::Stop(int64_t) {
   return waiting.empty() && turns.empty();
 }
 
-bool MemoryQueue::Next(QueuedEvent& out) {
+bool MemoryQueue::Next(QueuedEvent& out, Which which) {
   const std::lock_guard lock(mutex_);
   if (stopped_ || waiting_.empty()) return false;
+  if (which == Which::kHighOnly && waiting_.front().priority != Priority::kHigh) return false;
   Event& event = turns_.emplace(++last_turn_, std::move(waiting_.front())).first->second;
   waiting_.pop_front();
   out.turn = last_turn_;

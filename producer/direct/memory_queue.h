@@ -44,7 +44,7 @@ class MemoryQueue final : public Queue, private ShardQueue {
     std::string reasons;
   };
 
-  bool Next(QueuedEvent& out) override;
+  bool Next(QueuedEvent& out, Which which) override;
   void Defer(TurnId turn, const DeferredCopy& copy) override;
   void DeadLetter(TurnId, const DeadLetterCopy&) override {}  // the report says the same
   void Report(TurnId turn, const StatusRecord& record) override;

@@ -69,6 +69,7 @@ Status GroupConsumer::Start() {
 
   Result<std::vector<TopicPartition>> partitions = PartitionsOf(options_.topics);
   if (!partitions.ok()) return partitions.TakeStatus();
+  all_partitions_ = std::max<int64_t>(1, static_cast<int64_t>(partitions->size()));
   Result<std::vector<TopicPartition>> drained = PartitionsOf({options_.drained_topic});
   if (!drained.ok()) return drained.TakeStatus();
   drained_ = std::move(*drained);

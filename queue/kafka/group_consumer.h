@@ -83,6 +83,8 @@ class GroupConsumer {
   int64_t waiting() const { return waiting_.load(); }
   int64_t backlog() const { return backlog_.load(); }
   int64_t assigned() const { return assigned_count_.load(); }
+  // All there are of the topics, for whichever member.
+  int64_t all_partitions() const { return all_partitions_; }
   int64_t stopped() const { return stopped_count_.load(); }
 
  private:
@@ -133,6 +135,8 @@ class GroupConsumer {
   std::thread thread_;
   std::atomic<int64_t> stop_deadline_{0};  // not 0: stop by then
   std::atomic<bool> stopped_cleanly_{false};
+
+  int64_t all_partitions_ = 1;  // since Start
 
   // The control thread's.
   std::vector<TopicPartition> drained_;

@@ -80,7 +80,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   void OnAssigned(const PartitionList& partitions) override;
   void OnRevoking(const PartitionList& partitions) override;
   void OnClosed(const PartitionList& partitions) override;
-  int OnTick() override { return kTickMs; }
+  int OnTick() override;
   KafkaShard& ShardOf(int32_t partition) { return *shards_[static_cast<size_t>(partition) % shards_.size()]; }
 
   const QueueConfig config_;
@@ -207,6 +207,13 @@ void KafkaQueue::OnRevoking(const PartitionList& partitions) {
 
 void KafkaQueue::OnClosed(const PartitionList& partitions) {
   for (const PartitionPtr& partition : partitions) ShardOf(partition->number).Remove(partition);
+}
+
+int KafkaQueue::OnTick() {
+  // A host without partitions sends nothing, whatever its share.
+  const auto all = static_cast<double>(consumer_->all_partitions());
+  shared_->group_share = std::clamp(static_cast<double>(consumer_->assigned()) / all, 1 / all, 1.0);
+  return kTickMs;
 }
 
 void KafkaQueue::StopConsuming() {

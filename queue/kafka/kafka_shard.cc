@@ -38,22 +38,27 @@ struct KafkaShard::CopyReport {
   }
 };
 
-bool KafkaShard::Next(QueuedEvent& out) {
+bool KafkaShard::Next(QueuedEvent& out, Which which) {
   std::lock_guard lock(mutex_);
   if (!shared_.consuming) return false;
-  bool yielded = YieldAgain(out);
+  bool yielded = which == Which::kAny && YieldAgain(out);
   MessagePtr message;
   PartitionPtr partition;
   Priority priority{};
   Admission admission{};
-  while (!yielded && TakeRecord(message, partition, priority, admission)) {
+  while (!yielded && TakeRecord(which, message, partition, priority, admission)) {
     yielded = BeginTurn(*message, partition, priority, admission, out);
   }
   if (yielded) Count(shared_.counters.consumed);
   return yielded;
 }
 
-bool KafkaShard::TakeRecord(MessagePtr& message, PartitionPtr& partition, Priority& priority, Admission& admission) {
+bool KafkaShard::TakeRecord(Which which, MessagePtr& message, PartitionPtr& partition, Priority& priority,
+                            Admission& admission) {
+  if (which == Which::kHighOnly) {
+    priority = kH;
+    return TakeFrom(lanes_[static_cast<size_t>(kH)], message, partition, admission);
+  }
   const std::array<Priority, kPriorities + 1> order = {kSchedule[schedule_at_], kH, kN, kL};
   schedule_at_ = (schedule_at_ + 1) % kSchedule.size();
   std::array<bool, kPriorities> looked_at{};

@@ -40,17 +40,20 @@ class KafkaShard final : public ShardQueue {
     Counters& counters;
     const QueueLog log;
     std::atomic<bool> consuming{true};
+    std::atomic<double> group_share{1};
   };
 
   KafkaShard(int wake_fd, Shared& shared) : wake_fd_(wake_fd), shared_(shared) {}
 
-  bool Next(QueuedEvent& out) override;
+  using ShardQueue::Next;
+  bool Next(QueuedEvent& out, Which which) override;
   void Defer(TurnId turn, const DeferredCopy& copy) override;
   void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override;
   void Report(TurnId turn, const StatusRecord& record) override;
   void Complete(TurnId turn) override;
   void Abandon(TurnId turn) override;
   void TakeRevoked(std::vector<TurnId>& turns) override;
+  double GroupShare() const override { return shared_.group_share.load(std::memory_order_relaxed); }
   void Flush() override {}  // the producers' threads send at once
 
   void Add(const PartitionPtr& partition);
@@ -87,7 +90,7 @@ class KafkaShard final : public ShardQueue {
   };
 
   bool TakeFrom(Lane& lane, MessagePtr& message, PartitionPtr& partition, Admission& admission);
-  bool TakeRecord(MessagePtr& message, PartitionPtr& partition, Priority& priority, Admission& admission);
+  bool TakeRecord(Which which, MessagePtr& message, PartitionPtr& partition, Priority& priority, Admission& admission);
   // False if the record is not the host's to see.
   bool BeginTurn(const rd_kafka_message_t& message, const PartitionPtr& partition, Priority priority,
                  Admission admission, QueuedEvent& out);

@@ -48,25 +48,27 @@ void Shard::Close() {
   database_ = Database();
 }
 
-bool Shard::Next(QueuedEvent& out) {
+bool Shard::Next(QueuedEvent& out, Which which) {
   EventRow row;
   while (consuming_.load()) {
     if (dispenser_.permit().Valid(BootTimeMs())) {
       if (journal_.full()) return false;
-      while (TakeRow(row)) {
+      while (TakeRow(which, row)) {
         if (Begin(row, out)) return true;
       }
     }
+    if (which == Which::kHighOnly) return false;  // it is not idle: the others wait for it
     if (dispenser_.MayIdle(index_)) return false;
   }
   return false;
 }
 
 // Smooth weighted round robin: of the priorities that have some each earns its weight, the richest pays for all.
-bool Shard::TakeRow(EventRow& row) {
+bool Shard::TakeRow(Which which, EventRow& row) {
   int earned = 0;
   Lane* richest = nullptr;
-  for (size_t i = 0; i < kPriorities; ++i) {
+  const size_t lanes = which == Which::kHighOnly ? 1 : kPriorities;
+  for (size_t i = 0; i < lanes; ++i) {
     Lane& lane = lanes_[i];
     const Priority priority = static_cast<Priority>(i);
     if (lane.fresh.empty()) dispenser_.LeaseFresh(priority, database_, read_fresh_[i], lane.fresh);

@@ -24,7 +24,8 @@ class Shard : public ShardQueue {
   static Result<std::unique_ptr<Shard>> Open(const std::string& path, size_t index, Dispenser& dispenser,
                                              Writer& writer, Journal& journal, const QueueLog& log);
 
-  bool Next(QueuedEvent& out) override;
+  using ShardQueue::Next;
+  bool Next(QueuedEvent& out, Which which) override;
   void Defer(TurnId turn, const DeferredCopy& copy) override;
   void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override;
   void Report(TurnId turn, const StatusRecord& record) override;
@@ -60,7 +61,7 @@ class Shard : public ShardQueue {
 
   Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal, const QueueLog& log);
   Status Prepare();
-  bool TakeRow(EventRow& row);
+  bool TakeRow(Which which, EventRow& row);
   bool Begin(EventRow& row, QueuedEvent& out);
   void CountTurn(const RowRef& row, int64_t change);
 

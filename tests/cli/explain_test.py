@@ -67,6 +67,18 @@ class Explain(e2e.TestCase):
         text = self.explain(NOTICE, retry="{ max_retries: 9, backoff: [1h], max_age: 2h }")
         self.assertTrue(text.endswith("(after 2h)\n            then it is a dead letter: max_age\n"), text)
 
+    def test_limits(self):
+        self.assertIn("limits      none; where a provider says", self.explain(NOTICE))
+        limited = FILE[:-1] + ', rate_limit: { per_second: 0.5, burst: 3, per_domain: { "*": { per_second: 20 } } } }'
+        transports = f"{{ one: {limited}, two: {NULL} }}"
+        text = self.explain({**NOTICE, "cc": "eve@" + e2e.DOMAIN}, transports=transports)
+        self.assertIn(
+            "limits      one: 0.5 a second, 3 at once\n"
+            f"            one: to {e2e.DOMAIN} (per_domain.*) 20 a second\n"
+            "retries     ",
+            text,
+        )
+
     def test_what_only_the_api_refuses_is_named(self):
         self.assertIn("the HTTP API would refuse it: /scheduld: ", self.explain({**NOTICE, "scheduld": "x"}))
 

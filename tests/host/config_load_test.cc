@@ -216,6 +216,36 @@ TEST_F(ConfigLoad, Recipients) {
             "postbus.yaml:6:23: recipients.allow.0: \"x.org\" matches no address; write *@x.org");
 }
 
+TEST_F(ConfigLoad, RateLimits) {
+  const auto with = [](const std::string& limit) {
+    return "version: 1\nrenderer: {plugin: x}\ntransports:\n  a: { plugin: x, rate_limit: " + limit + " }\n";
+  };
+  const auto config = Load(with(R"({ per_second: 0.5, burst: 3, per_domain: { gmail.com: { per_second: 20, burst: 5 },)"
+                                R"( "*": { per_second: 50 } } })"));
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  const RateLimitConfig& limit = config->transports[0].rate_limit;
+  EXPECT_EQ(limit.per_second, 0.5);
+  EXPECT_EQ(limit.burst, 3);
+  ASSERT_EQ(limit.per_domain.size(), 2u);
+  EXPECT_EQ(limit.per_domain[0].domain, "gmail.com");
+  EXPECT_EQ(limit.per_domain[0].per_second, 20);
+  EXPECT_EQ(limit.per_domain[0].burst, 5);
+  EXPECT_EQ(limit.per_domain[1].domain, "*");
+  EXPECT_EQ(Error(with("{ per_second: fast }")),
+            "postbus.yaml:4:45: transports.a.rate_limit.per_second: \"fast\" is not a number of mails such as 200 or "
+            "0.5");
+  EXPECT_EQ(Error(with("{ per_second: nan }")).substr(0, 17), "postbus.yaml:4:45");
+  EXPECT_EQ(Error(with("{ per_second: 0 }")).substr(0, 17), "postbus.yaml:4:45");
+  EXPECT_EQ(Error(with("{ per_second: 5, burst: 0 }")),
+            "postbus.yaml:4:55: transports.a.rate_limit.burst: \"0\" is not a number of mails, 1 or more");
+  EXPECT_EQ(Error(with("{ burst: 5 }")),
+            "postbus.yaml:4:33: transports.a.rate_limit.burst: says nothing without per_second");
+  EXPECT_EQ(Error(with("{ per_domain: { x.org: {} } }")),
+            "postbus.yaml:4:47: transports.a.rate_limit.per_domain.x.org: has no per_second: `{ per_second: 20 }`");
+  EXPECT_EQ(Error(with("{ per_secnd: 5 }")),
+            "postbus.yaml:4:33: transports.a.rate_limit.per_secnd: unknown key; did you mean \"per_second\"?");
+}
+
 TEST_F(ConfigLoad, NamesPlaceKeyAndNearestKnownKey) {
   EXPECT_EQ(Error(std::string(kValid) + "hots: { threads: 2 }\n"),
             "postbus.yaml:6:1: hots: unknown key; did you mean \"host\"?");

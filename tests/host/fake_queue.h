@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -43,13 +44,13 @@ class FakeQueue final : public Queue, public ShardQueue {
   FakeQueue() { permit_.Extend(INT64_MAX); }
 
   // Returns the turn the event will have.
-  TurnId Add(std::string value, EventHeaders headers = {}) {
+  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal) {
     const std::lock_guard lock(mutex_);
     const TurnId turn = ++last_turn_;
     turns_[turn].value = value;
     if (headers.accepted_at_unix_ms == 0) headers.accepted_at_unix_ms = UnixTimeMs();
     if (headers.origin.topic.empty()) headers.origin = {.topic = "fake", .partition = 0, .offset = int64_t(turn)};
-    waiting_.push_back({turn, std::move(value), std::move(headers)});
+    waiting_.push_back({turn, std::move(value), std::move(headers), priority});
     Wake();
     return turn;
   }
@@ -85,14 +86,21 @@ class FakeQueue final : public Queue, public ShardQueue {
   SendPermit& permit() { return permit_; }
 
   // ShardQueue
-  bool Next(QueuedEvent& out) override {
+  using ShardQueue::Next;
+  bool Next(QueuedEvent& out, Which which) override {
     const std::lock_guard lock(mutex_);
     if (stopped_ || waiting_.empty()) return false;
-    out.turn = waiting_.front().turn;
-    out.value = waiting_.front().value;
-    out.headers = waiting_.front().headers;
+    auto next = waiting_.begin();
+    if (which == Which::kHighOnly) {
+      next = std::find_if(next, waiting_.end(), [](const Waiting& event) { return event.priority == Priority::kHigh; });
+      if (next == waiting_.end()) return false;
+    }
+    out.turn = next->turn;
+    out.priority = next->priority;
+    out.value = next->value;
+    out.headers = next->headers;
     out.permit = &permit_;
-    waiting_.pop_front();
+    waiting_.erase(next);
     changed_.notify_all();
     return true;
   }
@@ -154,6 +162,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     TurnId turn;
     std::string value;
     EventHeaders headers;
+    Priority priority;
   };
 
   void End(TurnId turn, int Turn::*counter) {

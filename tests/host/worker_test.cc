@@ -240,6 +240,116 @@ TEST_F(WorkerTest, WhatWasTakenBackOrFailedForAllIsTriedAgainInTheSameTurnWithou
   }
 }
 
+// Limits. That something takes a while proves it on a busy machine, too; that it is soon over would not.
+
+TEST_F(WorkerTest, ATransportGetsNoMoreMailsThanItsRate) {
+  config_.transports.front().rate_limit = {.per_second = 50, .burst = 1, .per_domain = {}};
+  Start();
+  const int64_t before = BootTimeMs();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 26; ++i) turns.push_back(queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"")));
+  for (const TurnId turn : turns) EXPECT_EQ(queue_.Await(turn).completed, 1);
+  EXPECT_GE(BootTimeMs() - before, 499);
+}
+
+TEST_F(WorkerTest, AHighMailOvertakesWhatWaitsForALimitedTransport) {
+  config_.transports.front().rate_limit = {.per_second = 2, .burst = 1, .per_domain = {}};
+  Start();
+  const std::string low = R"(,"priority":"low")";
+  for (int i = 0; i < 600; ++i) {
+    queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"", "", low), {}, Priority::kLow);
+  }
+  queue_.Await(1);
+  const TurnId high = queue_.Add(Event("\"accepted@x.org\"", "", R"(,"priority":"high")"), {}, Priority::kHigh);
+  EXPECT_EQ(queue_.Await(high).completed, 1);
+  const auto turns = queue_.turns();
+  EXPECT_FALSE(turns.at(600).over()) << "the low ones need 5 minutes";
+  EXPECT_TRUE(turns.at(600).deferred.empty()) << "what one transport alone cannot take stays in the queue";
+}
+
+// A producer that does not know of the topics writes all into the normal one.
+TEST_F(WorkerTest, AHighMailAmongNormalEventsOvertakesInTheWindow) {
+  config_.transports.front().rate_limit = {.per_second = 2, .burst = 1, .per_domain = {}};
+  Start();
+  for (int i = 0; i < 200; ++i) queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\""));
+  const TurnId high = queue_.Add(Event("\"accepted@x.org\"", "", R"(,"priority":"high")"));
+  EXPECT_EQ(queue_.Await(high).completed, 1);
+  EXPECT_FALSE(queue_.turns().at(200).over());
+}
+
+TEST_F(WorkerTest, PartOfTheWindowIsKeptForHighMails) {
+  config_.host.max_in_flight = 32;
+  Start();
+  for (int i = 0; i < 100; ++i) queue_.Add(Event("\"hold+" + std::to_string(i) + "@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 30; }));
+  const TurnId high = queue_.Add(Event("\"hold@x.org\"", "", R"(,"priority":"high")"), {}, Priority::kHigh);
+  EXPECT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 31; }));
+  EXPECT_FALSE(queue_.turns().at(high).over());
+}
+
+TEST_F(WorkerTest, ADomainThatIsLimitedDoesNotStopOthers) {
+  config_.transports.front().rate_limit.per_domain = {{"gmail.com", 0.05, 1}};
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@gmail.com\""))).completed, 1);
+  const TurnId waits = queue_.Add(Event(R"(["accepted@x.org","accepted@Gmail.com"])"));
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  EXPECT_FALSE(queue_.turns().at(waits).over()) << "it has 20 seconds to wait";
+  EXPECT_TRUE(worker_->Drain(BootTimeMs() + 10'000));
+  EXPECT_EQ(queue_.turns().at(waits).abandoned, 1);
+}
+
+TEST_F(WorkerTest, AMailWhoseSlotIsFarComesAgainThenAndSpendsNoAttempt) {
+  config_.transports.front().rate_limit.per_domain = {{"*", 0.01, 1}};
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  for (int i = 1; i <= 2; ++i) {
+    const int64_t before = UnixTimeMs();
+    const auto turn = queue_.Await(queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"")));
+    EXPECT_EQ(turn.completed, 1);
+    ASSERT_EQ(turn.deferred.size(), 1u);
+    EXPECT_EQ(turn.deferred[0].outcome_class, "no_slot");
+    EXPECT_EQ(turn.deferred[0].attempt, 0);
+    EXPECT_GT(turn.deferred[0].due_unix_ms, before + i * 100'000 - 60'000);
+    EXPECT_LE(turn.deferred[0].due_unix_ms, UnixTimeMs() + i * 100'000 + 1'000);
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kDeferred);
+    EXPECT_EQ(turn.reports[0].transport, "primary");
+  }
+}
+
+TEST_F(WorkerTest, AThrottlingPeerIsGivenFewerMails) {
+  Start();
+  queue_.Add(Event("\"throttled@x.org\""));
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) {
+    return metrics_.Serialize().find("postbus_transport_rate_limit{transport=\"primary\"} 0\n") == std::string::npos;
+  }));
+}
+
+TEST_F(WorkerTest, ATransportThatDoesNotWorkOffItsMailsDoesNotStopTheOthers) {
+  AddBackup();
+  config_.host.max_in_flight = 64;
+  config_.routes.insert(config_.routes.begin(), RouteConfig{});
+  config_.routes.front().use = {"primary"};
+  config_.routes.front().match.recipient_domains = {"stuck.org"};
+  config_.routes.back().use = {"backup"};
+  config_.transports.front().options.back().text = "1000";
+  Start();
+  std::vector<TurnId> stuck;
+  for (int i = 0; i < 200; ++i) stuck.push_back(queue_.Add(Event("\"hold+" + std::to_string(i) + "@stuck.org\"")));
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  const auto turns = queue_.turns();
+  size_t here = 0;
+  for (const TurnId id : stuck) {
+    const auto& turn = turns.at(id);
+    here += turn.over() ? 0 : 1;
+    if (!turn.over()) continue;
+    ASSERT_EQ(turn.deferred.size(), 1u);
+    EXPECT_EQ(turn.deferred[0].attempt, 0);
+    EXPECT_EQ(turn.deferred[0].outcome_class, "no_slot");
+  }
+  EXPECT_EQ(here, 48u) << "three quarters of the window";
+}
+
 TEST_F(WorkerTest, AnOutageKeepsTheQueueAndTriesWithOneMail) {
   config_.host.max_in_flight = 1000;
   std::ofstream(fault_file_) << "x";

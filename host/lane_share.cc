@@ -1,0 +1,41 @@
+#include "host/lane_share.h"
+
+#include <algorithm>
+
+namespace postbus {
+namespace {
+
+constexpr double kPatienceSeconds = 10;  // a share that is worked off within this stops nobody for long
+constexpr int64_t kMeasureMs = 1'000;
+constexpr double kSoonestMs = 30'000;
+constexpr double kLatestMs = 600'000;  // where nothing says how long it takes
+
+}  // namespace
+
+void LaneShare::Refresh(int64_t now_ms) {
+  const int64_t passed = now_ms - refreshed_ms_;
+  if (passed < kMeasureMs) return;
+  const double seen = static_cast<double>(completions_) * 1000 / static_cast<double>(passed);
+  per_second_ = refreshed_ms_ == 0 ? seen : (per_second_ + seen) / 2;
+  completions_ = 0;
+  refreshed_ms_ = now_ms;
+}
+
+bool LaneShare::IsStuffed(Priority priority) const {
+  const size_t most = priority == Priority::kHigh ? most_ + most_ / 6 : most_;
+  return mails_ >= most && static_cast<double>(mails_) > per_second_ * kPatienceSeconds;
+}
+
+int64_t LaneShare::PutOffUntil(double per_second, int64_t now_ms) {
+  const auto now = static_cast<double>(now_ms);
+  const bool known = per_second > 0;
+  // In half a minute as many come again as there is room for, should it have recovered by then.
+  if (!known) per_second = std::max(per_second_, static_cast<double>(most_) * 1000 / kSoonestMs);
+  next_ms_ = std::max(next_ms_, now + (known ? static_cast<double>(mails_) * 1000 / per_second : kSoonestMs));
+  const double slot = next_ms_;
+  next_ms_ += 1000 / per_second;
+  if (!known && slot > now + kLatestMs) next_ms_ = now + kSoonestMs;  // round again
+  return static_cast<int64_t>(slot);
+}
+
+}  // namespace postbus

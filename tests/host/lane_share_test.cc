@@ -1,0 +1,46 @@
+#include "host/lane_share.h"
+
+#include <gtest/gtest.h>
+
+namespace postbus {
+namespace {
+
+TEST(LaneShareTest, IsStuffedWhenItHasItsShareAndDoesNotWorkItOff) {
+  LaneShare share(60);
+  share.Refresh(1'000);
+  for (int i = 0; i < 60; ++i) share.Enter();
+  EXPECT_TRUE(share.IsStuffed(Priority::kLow));
+  EXPECT_FALSE(share.IsStuffed(Priority::kHigh)) << "for high ones there is a little more";
+  for (int i = 0; i < 10; ++i) share.Enter();
+  EXPECT_TRUE(share.IsStuffed(Priority::kHigh));
+  for (int i = 0; i < 100; ++i) share.CountCompletion();
+  share.Refresh(2'000);
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow)) << "50 a second empty it soon";
+  for (int64_t ms = 3'000; ms < 9'000; ms += 1'000) share.Refresh(ms);
+  EXPECT_TRUE(share.IsStuffed(Priority::kLow)) << "nothing came back for a while";
+  for (int i = 0; i < 11; ++i) share.Leave();
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow));
+}
+
+TEST(LaneShareTest, PutsOffToTheSlotsOfAKnownRate) {
+  LaneShare share(100);
+  for (int i = 0; i < 100; ++i) share.Enter();
+  EXPECT_EQ(share.PutOffUntil(2, 10'000), 60'000) << "after those that are here";
+  EXPECT_EQ(share.PutOffUntil(2, 10'000), 60'500);
+  for (int i = 0; i < 10'000; ++i) share.PutOffUntil(2, 10'000);
+  EXPECT_EQ(share.PutOffUntil(2, 10'000), 60'000 + 500 * 10'002) << "each its own, however far";
+}
+
+TEST(LaneShareTest, WhereNoRateIsKnownTheyComeAgainSoonAndSpreadOut) {
+  LaneShare share(300);
+  for (int i = 0; i < 300; ++i) share.Enter();
+  EXPECT_EQ(share.PutOffUntil(0, 0), 30'000);
+  EXPECT_EQ(share.PutOffUntil(0, 0), 30'100) << "in half a minute a share of them";
+  int64_t latest = 0;
+  for (int i = 0; i < 100'000; ++i) latest = std::max(latest, share.PutOffUntil(0, 0));
+  EXPECT_GT(latest, 590'000);
+  EXPECT_LE(latest, 600'200) << "the last ones with the first: it may have recovered long before";
+}
+
+}  // namespace
+}  // namespace postbus
