@@ -34,7 +34,7 @@ bool IsSame(const ConfiguredOption& a, const ConfiguredOption& b) {
 
 // As far as the configuration tells.
 bool IsSame(const TransportConfig& a, const TransportConfig& b) {
-  return a.name == b.name && a.plugin == b.plugin &&
+  return a.name == b.name && a.plugin == b.plugin && a.sha256 == b.sha256 &&
          std::equal(a.options.begin(), a.options.end(), b.options.begin(), b.options.end(),
                     [](const auto& one, const auto& other) { return IsSame(one, other); });
 }
@@ -161,6 +161,13 @@ struct Reloader::Change {
 Reloader::Reloader(const ConfigOptions& options, Config current, Reloadable reloadable, Metrics& metrics, Log& log)
     : options_(options), current_(std::move(current)), reloadable_(reloadable), metrics_(metrics), log_(log) {
   metrics_.SetGeneration(generation_);
+  RemoveUnusedPluginCopies(PluginCopyDirectory(current_));
+}
+
+bool Reloader::Tend() {
+  const bool more = reloadable_.worker != nullptr && reloadable_.worker->Tend();
+  if (std::exchange(has_former_, more) && !more) RemoveUnusedPluginCopies(PluginCopyDirectory(current_));
+  return more;
 }
 
 HttpResponse Reloader::Reload(std::string_view why) {
@@ -197,6 +204,7 @@ Status Reloader::Apply(Change& change) {
   auto loaded = LoadConfig(options_.file, options_.overrides);
   if (!loaded.ok()) return loaded.TakeStatus();
   Config next = std::move(*loaded);
+  next.copy_plugins = current_.copy_plugins;
   if (const std::string keys = KeysThatNeedRestart(current_, next); !keys.empty()) {
     change.needs_restart = true;
     return Status::Invalid(next.file + ": " + keys +
@@ -243,6 +251,7 @@ Status Reloader::Apply(Change& change) {
   }
   if (reloadable_.api != nullptr) reloadable_.api->Reload(next, shared);
   current_ = std::move(next);
+  has_former_ = true;
   return {};
 }
 

@@ -35,8 +35,8 @@ class Reloader {
   // The answer is that of POST /-/reload: 200 with what changed, 422 with what is wrong, 409 with what needs a restart.
   HttpResponse Reload(std::string_view why);
 
-  // As Worker::Tend.
-  bool Tend() { return reloadable_.worker != nullptr && reloadable_.worker->Tend(); }
+  // As Worker::Tend; also removes copies of plugins that are not used any more.
+  bool Tend();
 
  private:
   struct Change;
@@ -45,6 +45,7 @@ class Reloader {
   const ConfigOptions& options_;
   Config current_;
   uint64_t generation_ = 1;
+  bool has_former_ = false;  // a former configuration may still be in use
   const Reloadable reloadable_;
   Metrics& metrics_;
   Log& log_;

@@ -127,6 +127,7 @@ void RaiseDescriptorLimit() {
 void Serve(const Roles& roles, const ServeOptions& options) {
   Config config = options.config.LoadOrExit();
   config.queue.kafka.from = options.from;
+  config.copy_plugins = true;
   if (roles.api) {
     if (Status status = CheckApiAddress(config); !status.ok()) Die(status);
   }

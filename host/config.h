@@ -37,6 +37,8 @@ struct ConfiguredOption {
 struct PluginConfig {
   std::string plugin;  // "smtp", or an absolute path
   SourceMark mark;
+  std::string sha256;  // "", or what the plugin's file must have, as sha256sum prints it
+  SourceMark sha256_mark;
   std::vector<ConfiguredOption> options;
   std::string base_dir;  // relative paths in options are relative to it: the file's directory
 };
@@ -127,6 +129,9 @@ struct Config {
   std::string defaults_from;  // "" or a mailbox
   HostConfig host;
   std::vector<std::string> plugin_directories;  // absolute; <exe>/../plugins and <prefix>/lib/postbus/plugins are added
+  // Plugins are loaded from private copies in state_dir/plugins, so that another file under the same name can be loaded
+  // later. Set by the roles that can reload; no key.
+  bool copy_plugins = false;
   PluginConfig renderer;
   std::vector<TransportConfig> transports;
   std::vector<RouteConfig> routes;

@@ -335,6 +335,14 @@ void ReadPlugin(Section& section, PluginConfig& plugin) {
   if (plugin.plugin.empty() && !is_null) {
     loader.Fail(section.mark(), section.path(), "has no plugin; name one: `plugin: smtp`");
   }
+  section.Read(
+      "sha256", plugin.sha256,
+      [](const std::string& text) -> std::optional<std::string> {
+        const bool valid = text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
+        return valid ? std::optional(text) : std::nullopt;
+      },
+      "SHA-256 as sha256sum prints it (64 hex digits, lower case)");
+  plugin.sha256_mark = section.MarkOfKey("sha256");
   Section options = section.Sub("options");
   options.ForEachEntry([&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
     const std::string path = options.PathOf(key);

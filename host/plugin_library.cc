@@ -154,6 +154,7 @@ std::vector<std::string> PluginNames(std::span<const fs::path> directories) {
 
 struct PluginLibrary::Impl {
   fs::path path;
+  PluginCopy image;  // what was loaded; before `library`, which goes first
   boost::dll::shared_library library;
   const postbus_entry* entry = nullptr;
   const postbus_transport* transport = nullptr;
@@ -193,6 +194,14 @@ PluginLibrary::PluginLibrary() : impl_(std::make_unique<Impl>()) {}
 PluginLibrary::~PluginLibrary() = default;
 
 Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::Load(const fs::path& path) {
+  return Open(path, PluginCopy{.path = path, .lock = {}});
+}
+
+Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::LoadCopy(const fs::path& path, PluginCopy copy) {
+  return Open(path, std::move(copy));
+}
+
+Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::Open(const fs::path& path, PluginCopy image) {
   using boost::dll::load_mode::type;
   // NOW: a missing symbol is an error here instead of the end of the process at the first call. LOCAL: two plugins
   // never see each other's symbols. NODELETE: code stays mapped when the last instance is gone, because what a plugin
@@ -205,10 +214,11 @@ Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::Load(const fs::path&
   std::shared_ptr<PluginLibrary> plugin(new PluginLibrary());
   Impl& impl = *plugin->impl_;
   impl.path = path;
+  impl.image = std::move(image);
   // The form with an error_code: it leaves the reason in dlerror, where the throwing form wraps it into other words.
   std::error_code error;
-  impl.library.load(path, kMode, error);
-  if (error) return refuse("cannot be loaded: " + LoaderError(path));
+  impl.library.load(impl.image.path, kMode, error);
+  if (error) return refuse("cannot be loaded: " + LoaderError(impl.image.path));
   if (!impl.library.has("postbus_plugin_entry")) {
     return refuse("it exports no postbus_plugin_entry, so it is not a postbus plugin");
   }
@@ -218,6 +228,7 @@ Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::Load(const fs::path&
 }
 
 const fs::path& PluginLibrary::path() const { return impl_->path; }
+const fs::path& PluginLibrary::file() const { return impl_->image.path; }
 std::string_view PluginLibrary::id() const { return PluginText(impl_->entry->id); }
 std::string_view PluginLibrary::version() const { return PluginText(impl_->entry->version); }
 std::string_view PluginLibrary::summary() const { return PluginText(impl_->entry->summary); }

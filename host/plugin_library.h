@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "event/status.h"
+#include "host/plugin_file.h"
 #include "postbus/abi.h"
 
 namespace postbus {
@@ -20,10 +21,14 @@ class PluginLibrary {
   // beginning with the path: `/x/acme.so: ABI 2.0, this postbus speaks 0.1; rebuild it against postbus-sdk 0.1`.
   // REQUIRES: `path` is absolute.
   static Result<std::shared_ptr<const PluginLibrary>> Load(const std::filesystem::path& path);
+  // The same of a private copy of it (host/plugin_file.h), which is held as long as this object lives.
+  static Result<std::shared_ptr<const PluginLibrary>> LoadCopy(const std::filesystem::path& path, PluginCopy copy);
 
   ~PluginLibrary();
 
   const std::filesystem::path& path() const;
+  // What the loader was given: path(), or the copy. One that has other code has another identity.
+  const std::filesystem::path& file() const;
   std::string_view id() const;
   std::string_view version() const;
   std::string_view summary() const;
@@ -34,6 +39,7 @@ class PluginLibrary {
 
  private:
   PluginLibrary();
+  static Result<std::shared_ptr<const PluginLibrary>> Open(const std::filesystem::path& path, PluginCopy image);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -26,10 +26,25 @@ std::vector<std::filesystem::path> PluginDirectories(const Config& config) {
   return directories;
 }
 
+std::filesystem::path PluginCopyDirectory(const Config& config) {
+  return std::filesystem::path(config.queue.state_dir) / "plugins";
+}
+
 Result<std::shared_ptr<const PluginLibrary>> LoadPlugin(const Config& config, const PluginConfig& plugin) {
   auto path = FindPlugin(plugin.plugin, PluginDirectories(config));
   if (!path.ok()) return At(plugin.mark, path.status());
-  auto library = PluginLibrary::Load(*path);
+  auto file = ReadPluginFile(*path);
+  if (!file.ok()) return At(plugin.mark, file.status());
+  if (!plugin.sha256.empty() && plugin.sha256 != file->sha256) {
+    return Status::Invalid(plugin.sha256_mark.ToString() + ": " + path->string() + " has the sha256 " + file->sha256 +
+                           ", not the one given here; if it was replaced on purpose, write that");
+  }
+  auto library = [&]() -> Result<std::shared_ptr<const PluginLibrary>> {
+    if (!config.copy_plugins) return PluginLibrary::Load(*path);
+    auto copy = CopyPluginFile(*file, PluginCopyDirectory(config));
+    if (!copy.ok()) return copy.TakeStatus();
+    return PluginLibrary::LoadCopy(*path, std::move(*copy));
+  }();
   if (!library.ok()) return At(plugin.mark, library.status());
   return library;
 }
@@ -45,7 +60,7 @@ Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog lo
 }
 
 std::string TransportParts::Fingerprint() const {
-  return FileIdentity(library->path()) + '\n' + options.Fingerprint(library->options());
+  return FileIdentity(library->file()) + '\n' + options.Fingerprint(library->options());
 }
 
 Result<TransportParts> LoadTransportParts(const Config& config, const TransportConfig& transport) {

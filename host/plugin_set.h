@@ -16,7 +16,11 @@ namespace postbus {
 // Where plugins are looked for: `plugins.directories`, then <exe>/../plugins and <exe>/../lib/postbus/plugins.
 std::vector<std::filesystem::path> PluginDirectories(const Config& config);
 
-// The file of a configured plugin, loaded. Errors begin with the place in the configuration.
+// Where Config::copy_plugins puts the copies.
+std::filesystem::path PluginCopyDirectory(const Config& config);
+
+// The file of a configured plugin, trusted (host/plugin_file.h) and loaded. Errors begin with the place in the
+// configuration.
 Result<std::shared_ptr<const PluginLibrary>> LoadPlugin(const Config& config, const PluginConfig& plugin);
 
 Result<std::unique_ptr<Renderer>> LoadRenderer(const Config& config, QueueLog log);

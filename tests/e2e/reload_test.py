@@ -1,6 +1,8 @@
 """Another configuration while mails flow: SIGHUP and POST /-/reload; what fails changes nothing."""
 
+import hashlib
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -129,6 +131,60 @@ class Answers(ReloadCase):
             thread.join()
         self.assertEqual([answer.status for answer in answers], [200] * 20)
         self.assertLess(postbus.metric("postbus_config_reloads_total"), 20)
+        self.assertEqual(postbus.stop(), 0)
+
+
+class PluginFile(ReloadCase):
+    """The plugin's file itself is replaced."""
+
+    def setUp(self):
+        super().setUp()
+        self.directory.joinpath("acme").mkdir(mode=0o755)
+        self.plugin = self.directory / "acme" / "acme.so"
+        self.acme = f"{{ plugin: {self.plugin}, options: {{ directory: acme-mails, sync: false }} }}"
+
+    def copies(self) -> set[str]:
+        return {path.name for path in (self.directory / "state" / "plugins").iterdir()}
+
+    def install(self, version: bytes, in_place: bool = False) -> str:
+        """The transport `file`, each version with other bytes; its copy's name."""
+        content = (e2e.BUILD / "plugins" / "file.so").read_bytes() + version  # ELF does not care
+        target = self.plugin if in_place else self.plugin.with_suffix(".new")
+        target.write_bytes(content)
+        target.chmod(0o644)
+        target.rename(self.plugin)
+        return hashlib.sha256(content).hexdigest() + ".so"
+
+    def test_it_is_really_the_new_one(self):
+        first = self.install(b"one")
+        postbus = self.start(self.write(self.acme))
+        self.send(postbus, "acme-mails")
+        self.assertEqual(len(self.copies()), 2, "the renderer's and the transport's")
+        for in_place in (False, True):
+            version = self.install(b"in place" if in_place else b"replaced", in_place)
+            answer = self.reload(postbus)
+            self.assertEqual((answer.status, answer.json["started"]), (200, ["primary"]), answer.body)
+            self.send(postbus, "acme-mails")
+            maps = pathlib.Path(f"/proc/{postbus.pid}/maps").read_text()
+            self.assertIn(version, maps)
+            wait_until(lambda: len(self.copies()) == 2 and version in self.copies(), e2e.PATIENCE_SECONDS, "clean copies")
+        self.assertEqual(self.reload(postbus).json["kept"], ["primary"])
+        self.assertNotIn(first, self.copies())
+        self.assertEqual(postbus.stop(), 0)
+
+    def test_who_can_write_it_and_which_it_is(self):
+        name = self.install(b"pinned")
+        sha256 = name.removesuffix(".so")
+        postbus = self.start(self.write(self.acme.replace("options", f"sha256: {sha256}, options", 1)))
+        self.install(b"another")
+        answer = self.reload(postbus)
+        self.assertEqual(answer.status, 422)
+        self.assertRegex(answer.json["detail"], r"postbus\.yaml:\d+:\d+: .*acme\.so has the sha256 [0-9a-f]{64}, not the one")
+        self.write(self.acme)
+        self.plugin.chmod(0o666)
+        self.assertIn(f"`chmod go-w {self.plugin}`", self.reload(postbus).json["detail"])
+        self.plugin.chmod(0o644)
+        self.assertEqual(self.reload(postbus).status, 200)
         self.assertEqual(postbus.stop(), 0)
 
 

@@ -163,7 +163,9 @@ defaults: { from: "Usual Store <noreply@usualstore.com>" }
 host: { max_in_flight: 100, threads: 2, drain_timeout: 5s }
 plugins: { directories: [ plugins, /opt/plugins ] }
 renderer: { plugin: ctemplate }
-transports: { a: { plugin: smtp }, b: { plugin: file } }
+transports:
+  a: { plugin: smtp, sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad }
+  b: { plugin: file }
 routes: [ { use: [b] } ]
 retry: { max_retries: 5, max_retries_limit: 9, backoff: [1s, 2m], max_age: 1d }
 limits: { max_event: 10KiB }
@@ -183,6 +185,7 @@ log: { level: debug, format: json }
   EXPECT_EQ(config->host.threads, 2);
   EXPECT_EQ(config->host.drain_timeout_ms, 5'000);
   EXPECT_EQ(config->plugin_directories, (std::vector<std::string>{directory_ + "/plugins", "/opt/plugins"}));
+  EXPECT_EQ(config->transports[0].sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(config->routes[0].use.front(), "b");
   EXPECT_EQ(config->retry.max_retries, 5);
   EXPECT_EQ(config->retry.max_retries_limit, 9);
@@ -304,6 +307,10 @@ TEST_F(ConfigLoad, TellsAllProblemsAtOnce) {
 }
 
 TEST_F(ConfigLoad, ChecksTransportsAndRoutes) {
+  EXPECT_EQ(
+      Error("version: 1\nrenderer: {plugin: x}\ntransports: {a: {plugin: x, sha256: ABC}}\n"),
+      "postbus.yaml:3:37: transports.a.sha256: \"ABC\" is not a SHA-256 as sha256sum prints it (64 hex digits, lower "
+      "case)");
   EXPECT_EQ(Error("version: 1\nrenderer: {plugin: x}\n"),
             "postbus.yaml: transports: there must be at least one: `primary: { plugin: smtp, … }`");
   EXPECT_EQ(Error(std::string(kValid) + "routes: [ { use: [primry] } ]\n"),

@@ -717,6 +717,22 @@ TEST(GenerationTest, KeysThatNeedARestartAreNamed) {
   EXPECT_EQ(KeysThatNeedRestart(current, next), "queue.kafka.topic, host.threads, api.listen");
 }
 
+TEST_F(WorkerTest, AnotherPluginThanTheOneThatIsPinnedIsRefused) {
+  config_.transports[0].sha256 = std::string(64, '0');
+  config_.transports[0].sha256_mark = {.file = "postbus.yaml", .line = 5, .column = 3};
+  log_ = std::make_unique<Log>(config_.log);
+  auto renderer = LoadRenderer(config_, log_->Named("renderer"));
+  ASSERT_TRUE(renderer.ok());
+  const auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, *log_);
+  ASSERT_FALSE(worker.ok());
+  EXPECT_TRUE(worker.status().message().starts_with("postbus.yaml:5:3: ")) << worker.status().message();
+  const auto file = ReadPluginFile(config_.transports[0].plugin);
+  ASSERT_TRUE(file.ok());
+  EXPECT_NE(worker.status().message().find(file->sha256), std::string_view::npos) << "what to write instead";
+  config_.transports[0].sha256 = file->sha256;
+  Start();
+}
+
 TEST_F(WorkerTest, EveryTurnOfManyEndsExactlyOnce) {
   Start();
   const unsigned seed = std::random_device{}();
