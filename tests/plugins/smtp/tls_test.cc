@@ -3,6 +3,7 @@
 #include "plugins/smtp/tls.h"
 
 #include <gtest/gtest.h>
+#include <openssl/conf.h>
 
 #include <fstream>
 #include <set>
@@ -142,6 +143,29 @@ TEST_F(SmtpTls, SendsNothingToAServerThatIsNotWhoItShouldBe) {
     }
     EXPECT_TRUE(server.ledger().empty()) << c.name;
   }
+}
+
+// The machine's OpenSSL configuration as an administrator may have it, while it exists: it allows any protocol.
+class LaxOpenSsl {
+ public:
+  LaxOpenSsl() {
+    const std::string file = ::testing::TempDir() + "/lax_openssl.cnf";
+    std::ofstream(file) << "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = lax\n"
+                           "[lax]\nCipherString = DEFAULT:@SECLEVEL=0\n";
+    EXPECT_EQ(CONF_modules_load_file(file.c_str(), nullptr, 0), 1);
+  }
+  ~LaxOpenSsl() { CONF_modules_unload(1); }
+};
+
+TEST_F(SmtpTls, SpeaksNothingOlderThanTls12) {
+  const LaxOpenSsl lax;
+  ScriptedSmtpServer server({.certificate = ca.Issue("DNS:localhost"), .old_tls = true});
+  const Completion completion = Send(For(server));
+  EXPECT_EQ(completion.outcome.outcome, POSTBUS_PROVIDER_FAULT);
+  EXPECT_EQ(completion.outcome.phase, POSTBUS_PHASE_TLS);
+  EXPECT_NE(completion.outcome.text.find("TLS handshake failed: "), std::string::npos) << completion.outcome.text;
+  EXPECT_EQ(server.clear_text().find("MAIL"), std::string::npos);
+  EXPECT_TRUE(server.ledger().empty());
 }
 
 TEST_F(SmtpTls, TrustsNoUnknownCaByDefault) {

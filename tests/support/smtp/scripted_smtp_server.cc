@@ -81,6 +81,10 @@ struct ScriptedSmtpServer::Impl {
   explicit Impl(ScriptedSmtpOptions wanted) : options(std::move(wanted)) {
     if (options.certificate.certificate.empty()) return;
     tls.reset(SSL_CTX_new(TLS_server_method()));
+    if (options.old_tls) {
+      SSL_CTX_set_security_level(tls.get(), 0);
+      SSL_CTX_set_max_proto_version(tls.get(), TLS1_1_VERSION);
+    }
     if (SSL_CTX_use_certificate_file(tls.get(), options.certificate.certificate.c_str(), SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_use_PrivateKey_file(tls.get(), options.certificate.key.c_str(), SSL_FILETYPE_PEM) != 1) {
       std::abort();

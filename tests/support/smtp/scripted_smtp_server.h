@@ -43,6 +43,7 @@ struct ScriptedSmtpOptions {
   std::vector<std::string> extensions = {"PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 104857600"};
   Certificate certificate{};  // with one, EHLO in the clear is answered with STARTTLS, too
   bool implicit_tls = false;  // TLS from the first byte
+  bool old_tls = false;       // TLS 1.1 at most
   // Bytes of a connection, in the clear, after which it is cut with FIN: what came before is answered.
   size_t cut_after_in = SIZE_MAX;
   size_t cut_after_out = SIZE_MAX;
