@@ -51,6 +51,9 @@ class Findings {
   int exit_code_ = kExitOk;
 };
 
+// "1 transport", "2 transports"
+std::string Count(size_t n, const std::string& what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
+
 // In Kafka a mail that is put off for a delay topic's step waits in that topic alone; else it hops through several.
 void CheckBackoff(const Config& config) {
   if (config.queue.type != QueueConfig::Type::kKafka) return;
@@ -127,8 +130,8 @@ void Validate(const ValidateOptions& options) {
     if (auto loaded = Load(config, transport, sink, log, findings)) transports.push_back(std::move(loaded));
   }
   if (findings.exit_code() == kExitOk) {
-    std::printf("%s: valid; %zu templates, %zu transports\n", config.file.c_str(), (*renderer)->Templates().size(),
-                transports.size());
+    std::printf("%s: valid; %s, %s\n", config.file.c_str(), Count((*renderer)->Templates().size(), "template").c_str(),
+                Count(transports.size(), "transport").c_str());
     if (options.connect) Tell("queue", ConnectQueue(config, log), findings);
     for (const auto& transport : transports) {
       const bool is_named =

@@ -19,7 +19,7 @@ class Findings(ValidateCase):
     def test_a_valid_one(self):
         done = self.validate(self.write_config(self.queue_sqlite(), FILE))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertRegex(done.stdout, r"postbus\.yaml: valid; 4 templates, 1 transports\n$")
+        self.assertRegex(done.stdout, r"postbus\.yaml: valid; 4 templates, 1 transport\n$")
         self.assertFalse((self.directory / "postbus.db").exists(), "it opened the queue")
 
     def test_each_plugin_is_tried(self):

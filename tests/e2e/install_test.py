@@ -77,7 +77,7 @@ class Installed(InstalledTestCase):
     def test_postbus_runs_where_it_is_installed(self):
         config = self.prefix / "share" / "postbus" / "config" / "minimal.yaml"
         valid = run(self.prefix / "bin" / "postbus", "validate", "-c", config)
-        self.assertIn("valid; 3 templates, 1 transport", valid.stdout)
+        self.assertIn("valid; 3 templates, 1 transport\n", valid.stdout)
 
     def test_a_service_of_others(self):
         build = self.build(e2e.ROOT / "tests" / "install")
