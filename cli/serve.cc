@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <iterator>
@@ -15,6 +16,7 @@
 #include "api/email_api.h"
 #include "api/problem.h"
 #include "cli/command.h"
+#include "cli/config_watch.h"
 #include "cli/reload.h"
 #include "event/clock.h"
 #include "host/log.h"
@@ -28,6 +30,7 @@ namespace {
 struct ServeOptions {
   ConfigOptions config;
   std::string from;
+  bool watch = false;
 };
 
 struct Roles {
@@ -88,13 +91,17 @@ sigset_t BlockSignals() {
 }
 
 // The control thread's loop: reloads until SIGTERM or SIGINT comes. Requests that come during a reload get the next.
-void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests& requests) {
+void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests& requests,
+                     std::optional<ConfigWatch>& watch) {
   constexpr int kTendEveryMs = 50;
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   while (true) {
     pollfd fds[] = {{.fd = signal_fd, .events = POLLIN, .revents = 0},
-                    {.fd = requests.fd(), .events = POLLIN, .revents = 0}};
-    poll(fds, std::size(fds), reloader.Tend() ? kTendEveryMs : -1);
+                    {.fd = requests.fd(), .events = POLLIN, .revents = 0},
+                    {.fd = watch ? watch->fd() : -1, .events = POLLIN, .revents = 0}};
+    const int tend = reloader.Tend() ? kTendEveryMs : -1;
+    const int look = watch ? watch->TimeoutMs() : -1;
+    poll(fds, std::size(fds), look < 0 ? tend : tend < 0 ? look : std::min(tend, look));
     const char* why = nullptr;
     signalfd_siginfo received{};
     bool stop = false;
@@ -105,6 +112,7 @@ void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests
     if (stop) break;
     const std::vector<HttpReply> waiting = requests.Take();
     if (!waiting.empty()) why = "POST /-/reload";
+    if (watch && watch->Changed()) why = "the file changed";
     if (why == nullptr) continue;
     const HttpResponse answer = reloader.Reload(why);
     for (const HttpReply& reply : waiting) reply(answer);
@@ -125,6 +133,12 @@ void RaiseDescriptorLimit() {
 }
 
 void Serve(const Roles& roles, const ServeOptions& options) {
+  std::optional<ConfigWatch> watch;
+  if (options.watch) {
+    auto started = ConfigWatch::Start(options.config.file);
+    if (!started.ok()) Die(started.status());
+    watch = std::move(*started);
+  }
   Config config = options.config.LoadOrExit();
   config.queue.kafka.from = options.from;
   config.copy_plugins = true;
@@ -177,7 +191,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   renderer.reset();  // what is kept here would outlive a reload
   Reloader reloader(options.config, config, {.worker = worker.get(), .api = email_api ? &*email_api : nullptr}, metrics,
                     log);
-  RunUntilStopped(signals, reloader, reload_requests);
+  RunUntilStopped(signals, reloader, reload_requests, watch);
   LetSignalsKill(signals);
   const int64_t deadline = BootTimeMs() + config.host.drain_timeout_ms;
   LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", config.host.drain_timeout_ms);
@@ -196,6 +210,7 @@ void AddRole(CLI::App& program, const Roles& roles, const char* description) {
   auto options = std::make_shared<ServeOptions>();
   CLI::App* command = program.add_subcommand(roles.name, description);
   options->config.AddTo(*command);
+  command->add_flag("--watch", options->watch, "Reloads when the configuration file changes, as SIGHUP does");
   if (roles.host) {
     command
         ->add_option("--from", options->from,

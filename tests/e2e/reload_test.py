@@ -188,6 +188,48 @@ class PluginFile(ReloadCase):
         self.assertEqual(postbus.stop(), 0)
 
 
+class Watch(ReloadCase):
+    """--watch: nobody has to tell."""
+
+    def reloaded(self, postbus, times: int) -> None:
+        wait_until(lambda: postbus.metric("postbus_config_reloads_total") == times, e2e.PATIENCE_SECONDS,
+                   lambda: f"{times} reloads; {postbus.tail(5)}")  # fmt: skip
+
+    def test_written_renamed_and_broken(self):
+        config = self.write(self.file("one"))
+        postbus = self.start(config, options=["--watch"])
+        self.write(self.file("two"))  # by a rename
+        self.reloaded(postbus, 1)
+        self.send(postbus, "two")
+        config.write_text(config.read_text().replace("two", "three"))  # in place
+        self.reloaded(postbus, 2)
+        self.send(postbus, "three")
+        config.write_text("version: 1\n")
+        postbus.wait_for_log("reload failed, nothing was changed.*the file changed", e2e.PATIENCE_SECONDS)
+        self.send(postbus, "three")
+        self.assertEqual(postbus.stop(), 0)
+
+    def test_as_kubernetes_swaps_a_config_map(self):
+        volume = self.directory / "volume"
+        options = f"{{ directory: {self.directory}/%s, sync: false }}"
+        for version in ("one", "two", "three"):
+            self.write(f"{{ plugin: file, options: {options % version} }}",
+                       renderer=f"{{ plugin: ctemplate, options: {{ directory: {self.directory}/templates }} }}")  # fmt: skip
+            (volume / f"..{version}").mkdir(parents=True)
+            (self.directory / "postbus.yaml").rename(volume / f"..{version}" / "postbus.yaml")
+        (volume / "..data").symlink_to("..one")
+        (volume / "postbus.yaml").symlink_to("..data/postbus.yaml")
+        settings = {"state_dir": self.directory / "state", "queue.sqlite.path": self.directory / "postbus.db"}
+        postbus = self.start(volume / "postbus.yaml", options=["--watch"], settings=settings)
+        self.send(postbus, "one")
+        for times, version in enumerate(("two", "three"), start=1):
+            (volume / "..data_tmp").symlink_to(f"..{version}")
+            (volume / "..data_tmp").rename(volume / "..data")
+            self.reloaded(postbus, times)
+            self.send(postbus, version)
+        self.assertEqual(postbus.stop(), 0)
+
+
 class Documentation(ReloadCase):
     def test_the_page_s_command_and_answer(self):
         page = (e2e.ROOT / "docs" / "reload.md").read_text()
