@@ -78,8 +78,16 @@ size_t CountNonAscii(std::string_view text) {
   return count;
 }
 
+// Without a branch in the loop, so that the compiler takes many bytes a step.
+bool IsAscii(std::string_view text) {
+  unsigned char all = 0;
+  for (const char c : text) all |= static_cast<unsigned char>(c);
+  return all < 0x80;
+}
+
 // RFC 3629: no overlong form, no surrogate, nothing beyond U+10FFFF.
 bool IsUtf8(std::string_view text) {
+  if (IsAscii(text)) return true;
   size_t at = 0;
   while (at < text.size()) {
     if (at + 8 <= text.size() && HighBits(text, at) == 0) {
@@ -370,7 +378,7 @@ std::string_view WithLineFeeds(std::string_view body, std::string& scratch) {
 // False, and nothing appended, if a line is too long. REQUIRES: ASCII.
 bool Append7Bit(std::string_view body, std::string& out) {
   const size_t start = out.size();
-  out.resize(start + 2 * body.size() + 2);
+  out.resize(start + body.size() + static_cast<size_t>(std::count(body.begin(), body.end(), '\n')) + 2);
   char* to = out.data() + start;
   while (true) {
     const size_t line = std::min(body.find('\n'), body.size());

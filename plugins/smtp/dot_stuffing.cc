@@ -1,27 +1,29 @@
 #include "plugins/smtp/dot_stuffing.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace postbus::smtp {
 
 const char* RawProblem(std::string_view raw, bool& dot_lines) {
   dot_lines = false;
   if (raw.empty()) return "the mail is empty";
-  const char* at = raw.data();
-  const char* const end = at + raw.size();
-  if (std::memchr(at, '\0', raw.size()) != nullptr) return "the mail has a NUL in it";
-  while (at < end) {
-    if (*at == '.') dot_lines = true;
-    const auto left = static_cast<size_t>(end - at);
-    const char* const cr = static_cast<const char*>(std::memchr(at, '\r', left));
-    const char* const line_end = cr != nullptr ? cr : end;
-    if (std::memchr(at, '\n', static_cast<size_t>(line_end - at)) != nullptr) return "the mail has an LF without CR";
-    if (cr == nullptr) break;
-    if (cr + 1 == end || cr[1] != '\n') return "the mail has a CR without LF";
-    at = cr + 2;
+  // Without a branch in the loop, so that the compiler takes many bytes a step: every mail passes here.
+  unsigned char wrong = raw.front() == '\n' || raw.back() == '\r' || raw.back() == '\0';
+  unsigned char dots = raw.front() == '.';
+  const char* const bytes = raw.data();
+  for (size_t i = 0; i + 1 < raw.size(); ++i) {
+    const unsigned char is_cr = bytes[i] == '\r';
+    const unsigned char before_lf = bytes[i + 1] == '\n';
+    wrong |= static_cast<unsigned char>((is_cr ^ before_lf) | (bytes[i] == '\0'));
+    dots |= static_cast<unsigned char>((bytes[i] == '\n') & (bytes[i + 1] == '.'));
   }
-  return nullptr;
+  dot_lines = dots != 0;
+  if (wrong == 0) return nullptr;
+  if (raw.find('\0') != std::string_view::npos) return "the mail has a NUL in it";
+  for (size_t cr = raw.find('\r'); cr != std::string_view::npos; cr = raw.find('\r', cr + 1)) {
+    if (cr + 1 == raw.size() || raw[cr + 1] != '\n') return "the mail has a CR without LF";
+  }
+  return "the mail has an LF without CR";
 }
 
 std::string_view Terminator(std::string_view raw) { return raw.ends_with("\r\n") ? ".\r\n" : "\r\n.\r\n"; }

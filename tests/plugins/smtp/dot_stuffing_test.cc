@@ -102,6 +102,34 @@ TEST(DotStuffing, CopiesNothingWhereNoLineBeginsWithADot) {
   EXPECT_EQ(piece.size(), raw.size());
 }
 
+// By the definition, byte for byte.
+bool IsCanonical(std::string_view raw) {
+  for (size_t i = 0; i < raw.size(); ++i) {
+    if (raw[i] == '\0') return false;
+    if (raw[i] == '\r' && (i + 1 == raw.size() || raw[i + 1] != '\n')) return false;
+    if (raw[i] == '\n' && (i == 0 || raw[i - 1] != '\r')) return false;
+  }
+  return !raw.empty();
+}
+
+TEST(RawProblem, FindsEveryByteWhereverItStands) {
+  std::string lines;
+  while (lines.size() < 200) lines += "line " + std::to_string(lines.size()) + "\r\n";
+  bool dot_lines = true;
+  ASSERT_EQ(RawProblem(lines, dot_lines), nullptr);
+  EXPECT_FALSE(dot_lines);
+  for (size_t at = 0; at < lines.size(); ++at) {
+    for (const char c : {'\0', '\r', '\n', '.'}) {
+      std::string raw = lines;
+      raw[at] = c;
+      EXPECT_EQ(RawProblem(raw, dot_lines) == nullptr, IsCanonical(raw)) << at << " " << Escaped(raw);
+      if (c == '.' && IsCanonical(raw)) {
+        EXPECT_EQ(dot_lines, at == 0 || raw[at - 1] == '\n') << at;
+      }
+    }
+  }
+}
+
 TEST(RawProblem, RefusesWhatIsNotCanonical) {
   using std::string_literals::operator""s;
   for (const std::string& raw : {""s, "\n"s, "\r"s, "a\nb\r\n"s, "a\rb\r\n"s, "a\r\r\nb\r\n"s, "a\n\r\nb\r\n"s, "a\r"s,
