@@ -1,4 +1,5 @@
-// postbus plugins list | show: which plugins there are, and what each can be configured with.
+// postbus plugins list | show | check: which plugins there are, what each can be configured with, whether it keeps to
+// the ABI.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -7,6 +8,7 @@
 #include <set>
 
 #include "cli/command.h"
+#include "cli/plugin_check.h"
 #include "event/email_event.h"
 #include "host/plugin_calls.h"
 #include "host/plugin_library.h"
@@ -22,6 +24,9 @@ struct PluginsOptions {
   ConfigOptions config;
   std::string output = "text";
   std::string name;
+  std::vector<std::string> given;  // NAME=VALUE
+  std::string check;
+  std::string timeout = "30s";
 };
 
 std::vector<fs::path> Directories(const ConfigOptions& options) {
@@ -231,6 +236,62 @@ void Show(const PluginsOptions& options) {
   std::fputs(text.c_str(), stdout);
 }
 
+// A path may be relative to here: an author's plugin lies where it was built.
+fs::path FileOf(const PluginsOptions& options) {
+  const bool is_path = options.name.find('/') != std::string::npos;
+  const std::string name = is_path ? fs::absolute(options.name).lexically_normal().string() : options.name;
+  const auto file = FindPlugin(name, is_path ? std::vector<fs::path>() : Directories(options.config));
+  if (!file.ok()) Die(file.status());
+  return *file;
+}
+
+std::string_view Word(const Finding& finding) {
+  switch (finding.kind) {
+    case Finding::Kind::kOk:
+      return "ok";
+    case Finding::Kind::kSkipped:
+      return "skipped";
+    default:
+      return "FAIL";
+  }
+}
+
+[[noreturn]] void UsageError(const std::string& sentence) {
+  PrintError(Status::Invalid(sentence));
+  std::exit(kExitUsage);
+}
+
+void Check(const PluginsOptions& options) {
+  CheckSubject subject{.file = FileOf(options), .options = {}, .limit = {}, .scratch = {}};
+  for (const std::string& given : options.given) {
+    const size_t equals = given.find('=');
+    if (equals == std::string::npos) UsageError("--option: write it as NAME=VALUE");
+    subject.options.emplace_back(given.substr(0, equals), given.substr(equals + 1));
+  }
+  const auto limit_ms = ParseDurationMs(options.timeout);
+  if (!limit_ms || *limit_ms < 1) UsageError("--timeout is not a duration such as 30s");
+  subject.limit = std::chrono::milliseconds(*limit_ms);
+  std::string json = "[";
+  size_t faults = 0;
+  const Status done = RunPluginChecks(subject, options.check, [&](std::string_view name, const Finding& finding) {
+    faults += finding.kind == Finding::Kind::kFault ? 1 : 0;
+    if (options.output == "json") {
+      std::string one = "{";
+      AddJsonMember("check", name, one);
+      AddJsonMember("result", Word(finding), one);
+      if (!finding.sentence.empty()) AddJsonMember("reason", finding.sentence, one);
+      json += (json.back() == '[' ? "" : ",") + one + "}";
+    } else {
+      std::printf("%-8s %-20s %s\n", std::string(Word(finding)).c_str(), std::string(name).c_str(),
+                  finding.sentence.c_str());
+      std::fflush(stdout);
+    }
+  });
+  if (!done.ok()) Die(done);
+  if (options.output == "json") std::printf("%s]\n", json.c_str());
+  if (faults != 0) std::exit(kExitConfig);
+}
+
 }  // namespace
 
 void AddPluginsCommand(CLI::App& program) {
@@ -249,6 +310,19 @@ void AddPluginsCommand(CLI::App& program) {
   AddOutputOption(*show, options->output, {"text", "json", "markdown"});
   AddExample(*show, "postbus plugins show smtp");
   show->callback([options] { Show(*options); });
+  CLI::App* check = plugins->add_subcommand("check", "Whether a plugin keeps to the ABI: one line a check");
+  check->add_option("NAME", options->name, "Its name, or the path of its file")->required();
+  options->config.AddTo(*check, false);
+  check->add_option("--option", options->given, "Of the plugin's options; those it requires get a stand-in otherwise")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  check->add_option("--check", options->check, "Run this one alone")->type_name("CHECK");
+  check->add_option("--timeout", options->timeout, "Time a check may take")
+      ->type_name("DURATION")
+      ->capture_default_str();
+  AddOutputOption(*check, options->output);
+  AddExample(*check, "postbus plugins check null\npostbus plugins check ctemplate --option directory=templates");
+  check->callback([options] { Check(*options); });
 }
 
 }  // namespace postbus

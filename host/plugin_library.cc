@@ -237,6 +237,7 @@ std::span<const postbus_option* const> PluginLibrary::options() const {
 }
 const postbus_transport* PluginLibrary::transport() const { return impl_->transport; }
 const postbus_renderer* PluginLibrary::renderer() const { return impl_->renderer; }
+const void* PluginLibrary::Get(std::string_view extension_id) const { return impl_->entry->get(AbiText(extension_id)); }
 
 Result<fs::path> FindPlugin(std::string_view name, std::span<const fs::path> directories) {
   const fs::path given(name);

@@ -36,6 +36,8 @@ class PluginLibrary {
   // nullptr where the plugin is of the other kind.
   const postbus_transport* transport() const;
   const postbus_renderer* renderer() const;
+  // Another table of the plugin's; nullptr where it has none of that id. What the plugin throws is passed on.
+  const void* Get(std::string_view extension_id) const;
 
  private:
   PluginLibrary();

@@ -33,10 +33,13 @@ uint32_t NullTransport::Submit(std::span<const postbus_mail* const> mails) {
   std::vector<Pending> later;
   later.reserve(latency_ms_ > 0 ? mails.size() : 0);  // nothing below throws
   host_.PermitSend(tokens, verdicts);
-  const int64_t due_ms = host_.NowMs() + latency_ms_;
+  const int64_t now_ms = host_.NowMs();
+  const int64_t due_ms = now_ms + latency_ms_;
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (verdicts[i] != POSTBUS_GO) {
       host_.Complete(tokens[i], sdk::Outcome::NotSent("the host did not permit it"));
+    } else if (now_ms >= mails[i]->deadline_ms) {
+      host_.Complete(tokens[i], sdk::Outcome::NotSent("its deadline passed"));
     } else if (latency_ms_ > 0) {
       later.push_back({.due_ms = due_ms, .token = tokens[i]});
     } else {

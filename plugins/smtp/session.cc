@@ -646,8 +646,11 @@ bool Session::Withdraw(const MailTask& task, std::string_view reason) {
   }
   if (now_.task != &task || (now_.step == Step::kBody && permit_ == Permission::kGranted) || DotBegun()) return false;
   Finish(now_, MakeVerdict(now_, {POSTBUS_NOT_SENT}, PhaseOf(now_), nullptr, reason));
-  // After 354 there is no way out but to break the connection.
-  if (now_.step == Step::kBody) EndAll(/*dead=*/true, nullptr, {});
+  // After 354 there is no way out but to break the connection. The server did nothing wrong: no reason to back off.
+  if (now_.step == Step::kBody) {
+    EndAll(/*dead=*/true, nullptr, {});
+    ++mails_answered_;
+  }
   return true;
 }
 

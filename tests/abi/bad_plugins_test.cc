@@ -1,12 +1,11 @@
-// Each plugin in bad_plugins/ has one sin: it is met with one clear error that names the file, and the process lives
-// on.
+// Plugins in bad_plugins/ have one sin each: the host meets it with one clear error that names the file, and lives on.
+// Those whose sin only `postbus plugins check` sees are in tests/cli/plugins_check_test.py, as these are, too.
 #include <gtest/gtest.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -120,6 +119,7 @@ class BadInstanceTest : public testing::Test {
     for (uint64_t i = 0; i < n; ++i) {
       mails[i].size = sizeof(postbus_mail);
       mails[i].token = i + 1;
+      mails[i].deadline_ms = INT64_MAX;
       pointers.push_back(&mails[i]);
     }
     return transport_->Submit(pointers);
@@ -237,21 +237,6 @@ TEST_F(BadInstanceTest, ThrowsInRender) {
 // Nothing helps against it but another process.
 TEST_F(BadInstanceTest, CrashesInCreate) {
   EXPECT_EXIT(Create("crashes_in_create"), testing::KilledBySignal(SIGABRT), "");
-}
-
-// A file without a test here would be a check that never fires.
-TEST(BadPluginListTest, EveryBadPluginHasATest) {
-  std::set<std::string> tested = {
-      "crashes_in_create",       "create_fails",     "create_gives_no_reason",  "create_makes_nothing",
-      "create_talks_too_much",   "throws_in_create", "throws_in_submit",        "throws_in_render",
-      "takes_more_than_offered", "completes_twice",  "completes_unknown_token", "completes_with_rubbish",
-      "calls_with_null"};
-  for (const Refusal& refusal : kRefusals) tested.insert(refusal.plugin);
-  std::set<std::string> sources;
-  for (const auto& entry : fs::directory_iterator(fs::path(POSTBUS_SOURCE_DIR) / "tests/abi/bad_plugins")) {
-    if (entry.path().extension() != ".h") sources.insert(entry.path().stem().string());
-  }
-  EXPECT_EQ(sources, tested);
 }
 
 }  // namespace

@@ -102,6 +102,7 @@ TEST_F(TransportTest, PluginInC) {
   postbus_mail mails[2] = {};
   mails[0].token = 1;
   mails[1].token = 2;
+  mails[0].deadline_ms = mails[1].deadline_ms = BootTimeMs() + 60'000;
   const postbus_mail* const offered[] = {&mails[0], &mails[1]};
   EXPECT_EQ(transport.Submit(offered), 2u);
   EXPECT_EQ(sink_.WaitForOutcome(1), Outcomes{POSTBUS_ACCEPTED});

@@ -31,6 +31,12 @@
 #ifndef OPTION_SIZE
 #define OPTION_SIZE sizeof(postbus_option)
 #endif
+#ifndef OPTION_TYPE
+#define OPTION_TYPE POSTBUS_OPTION_INTEGER
+#endif
+#ifndef OPTION_FLAGS
+#define OPTION_FLAGS 0
+#endif
 #ifndef OPTION_NAME
 #define OPTION_NAME "port"
 #endif
@@ -43,11 +49,32 @@
 #ifndef TRANSPORT_SIZE
 #define TRANSPORT_SIZE sizeof(postbus_transport)
 #endif
+#ifndef INSTANCE_MEMBERS
+#define INSTANCE_MEMBERS
+#endif
+#ifndef AFTER_CREATE
+#define AFTER_CREATE
+#endif
 #ifndef CREATE_BODY
 #define CREATE_BODY
 #endif
 #ifndef SUBMIT_BODY
 #define SUBMIT_BODY
+#endif
+#ifndef PROBE_BODY
+#define PROBE_BODY
+#endif
+#ifndef CANCEL_BODY
+#define CANCEL_BODY
+#endif
+#ifndef QUIESCE_BODY
+#define QUIESCE_BODY
+#endif
+#ifndef DESTROY_BODY
+#define DESTROY_BODY
+#endif
+#ifndef OUTSTANDING
+#define OUTSTANDING 0
 #endif
 #ifndef SUBMIT
 #define SUBMIT &Submit
@@ -58,6 +85,7 @@
 
 struct postbus_instance {
   const postbus_host* host;
+  INSTANCE_MEMBERS
 };
 
 static void CompleteAs(postbus_instance* self, uint64_t token, int32_t outcome) {
@@ -68,6 +96,10 @@ static void CompleteAs(postbus_instance* self, uint64_t token, int32_t outcome) 
   self->host->complete(self->host->ctx, token, &result);
 }
 
+static inline int IsInTime(postbus_instance* self, const postbus_mail* mail) {
+  return self->host->now_ms(self->host->ctx) < mail->deadline_ms;
+}
+
 static int32_t Create(const postbus_host* host, const postbus_options* options, postbus_instance** out,
                       const postbus_sink* error) {
   (void)options;
@@ -76,6 +108,7 @@ static int32_t Create(const postbus_host* host, const postbus_options* options, 
   *out = (postbus_instance*)malloc(sizeof(postbus_instance));
   if (*out == NULL) return POSTBUS_ERROR;
   (*out)->host = host;
+  AFTER_CREATE
   return POSTBUS_OK;
 }
 
@@ -83,12 +116,17 @@ static int32_t Probe(postbus_instance* self, int64_t deadline_ms, const postbus_
   (void)self;
   (void)deadline_ms;
   (void)report;
+  PROBE_BODY
   return POSTBUS_OK;
 }
 
 static inline uint32_t Submit(postbus_instance* self, const postbus_mail* const* mails, uint32_t n) {
   SUBMIT_BODY
-  for (uint32_t i = 0; i < n; ++i) CompleteAs(self, mails[i]->token, POSTBUS_ACCEPTED);
+  for (uint32_t i = 0; i < n; ++i) {
+    uint8_t verdict = POSTBUS_ABORT;
+    if (IsInTime(self, mails[i])) self->host->permit_send(self->host->ctx, &mails[i]->token, &verdict, 1);
+    CompleteAs(self, mails[i]->token, verdict == POSTBUS_GO ? POSTBUS_ACCEPTED : POSTBUS_NOT_SENT);
+  }
   return n;
 }
 
@@ -96,19 +134,24 @@ static void Cancel(postbus_instance* self, const uint64_t* tokens, uint32_t n) {
   (void)self;
   (void)tokens;
   (void)n;
+  CANCEL_BODY
 }
 
 static void Quiesce(postbus_instance* self, int64_t deadline_ms) {
   (void)self;
   (void)deadline_ms;
+  QUIESCE_BODY
 }
 
 static uint32_t Outstanding(postbus_instance* self) {
   (void)self;
-  return 0;
+  return OUTSTANDING;
 }
 
-static void Destroy(postbus_instance* self) { free(self); }
+static void Destroy(postbus_instance* self) {
+  DESTROY_BODY
+  free(self);
+}
 
 static const postbus_transport kTransport = {TRANSPORT_SIZE, POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_TEST_ONLY,
                                              &Create,        &Probe,
@@ -126,8 +169,8 @@ static inline const void* Get(postbus_str id) {
 }
 
 static const postbus_option kPort = {OPTION_SIZE,
-                                     POSTBUS_OPTION_INTEGER,
-                                     0,
+                                     OPTION_TYPE,
+                                     OPTION_FLAGS,
                                      0,
                                      POSTBUS_STR(OPTION_NAME),
                                      POSTBUS_STR(OPTION_DEFAULT),

@@ -35,7 +35,7 @@ static uint32_t Submit(postbus_instance* self, const postbus_mail* const* mails,
   const postbus_host* const host = self->host;
   for (uint32_t i = 0; i < n; ++i) {
     uint8_t verdict = POSTBUS_ABORT;
-    host->permit_send(host->ctx, &mails[i]->token, &verdict, 1);
+    if (host->now_ms(host->ctx) < mails[i]->deadline_ms) host->permit_send(host->ctx, &mails[i]->token, &verdict, 1);
     postbus_result result;
     memset(&result, 0, sizeof result);
     result.size = sizeof result;

@@ -152,52 +152,79 @@ class FakeHost {
   size_t writable_calls_ = 0;
 };
 
-// A mail to one or more recipients, with all it points to. Change the members, then take the view.
+// A file of a FakeMail, as postbus_attachment has it.
+struct FakeAttachment {
+  std::string filename;
+  std::string content_type = "application/octet-stream";
+  std::string content_id;
+  std::string base64;
+};
+
+// A mail with all it points to. Change the members, then take the view.
 class FakeMail {
  public:
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+
   explicit FakeMail(uint64_t number) : token(number), event_id("event-" + std::to_string(number)) {}
 
   // Valid until a member is changed or this object goes.
   const postbus_mail& view() {
-    recipient_views_.assign(recipients.size(), {});
-    to_views_.assign(recipients.size(), {});
-    for (size_t i = 0; i < recipients.size(); ++i) {
-      recipient_views_[i] = Str(recipients[i]);
-      to_views_[i] = {.name = Str(""), .address = Str(recipients[i])};
+    recipient_views_.clear();
+    for (const auto* list : {&recipients, &cc, &bcc}) {
+      for (const std::string& address : *list) recipient_views_.push_back(Str(address));
     }
+    to_views_ = Mailboxes(recipients);
+    cc_views_ = Mailboxes(cc);
+    bcc_views_ = Mailboxes(bcc);
+    reply_to_views_ = Mailboxes(reply_to);
+    header_views_ = Headers(headers);
+    metadata_views_ = Headers(metadata);
+    tag_views_.clear();
+    for (const std::string& tag : tags) tag_views_.push_back(Str(tag));
+    attachment_views_.clear();
+    for (const FakeAttachment& file : attachments) {
+      attachment_views_.push_back({.size = sizeof(postbus_attachment),
+                                   .reserved = 0,
+                                   .filename = Str(file.filename),
+                                   .content_type = Str(file.content_type),
+                                   .content_id = Str(file.content_id),
+                                   .base64 = Str(file.base64)});
+    }
+    attachment_pointers_.clear();
+    for (const postbus_attachment& file : attachment_views_) attachment_pointers_.push_back(&file);
     message_id_ = "<" + event_id + "@example.com>";
     parts_ = {.size = sizeof(postbus_parts),
-              .n_to = static_cast<uint32_t>(to_views_.size()),
+              .n_to = Size(to_views_),
               .from = {.name = Str("Shop"), .address = Str(sender)},
               .to = to_views_.data(),
               .subject = Str(subject),
               .text = Str(text),
               .html = Str(html),
               .date_unix_ms = 1'700'000'000'000,
-              .headers = nullptr,
-              .n_headers = 0,
+              .headers = header_views_.data(),
+              .n_headers = Size(header_views_),
               .reserved = 0,
-              .cc = nullptr,
-              .bcc = nullptr,
-              .reply_to = nullptr,
-              .n_cc = 0,
-              .n_bcc = 0,
-              .n_reply_to = 0,
-              .n_attachments = 0,
-              .attachments = nullptr,
-              .tags = nullptr,
-              .metadata = nullptr,
-              .n_tags = 0,
-              .n_metadata = 0};
+              .cc = cc_views_.data(),
+              .bcc = bcc_views_.data(),
+              .reply_to = reply_to_views_.data(),
+              .n_cc = Size(cc_views_),
+              .n_bcc = Size(bcc_views_),
+              .n_reply_to = Size(reply_to_views_),
+              .n_attachments = Size(attachment_pointers_),
+              .attachments = attachment_pointers_.data(),
+              .tags = tag_views_.data(),
+              .metadata = metadata_views_.data(),
+              .n_tags = Size(tag_views_),
+              .n_metadata = Size(metadata_views_)};
     view_ = {.size = sizeof(postbus_mail),
-             .flags = 0,
+             .flags = flags,
              .token = token,
              .event_id = Str(event_id),
              .idempotency_key = Str(event_id),
              .message_id = Str(message_id_),
              .sender = Str(sender),
              .recipients = recipient_views_.data(),
-             .n_recipients = static_cast<uint32_t>(recipient_views_.size()),
+             .n_recipients = Size(recipient_views_),
              .attempt = 1,
              .raw = Str(raw),
              .parts = &parts_,
@@ -206,19 +233,50 @@ class FakeMail {
   }
 
   uint64_t token;
+  uint32_t flags = 0;
   std::string event_id;
   std::string sender = "shop@example.com";
-  std::vector<std::string> recipients = {"a@example.org"};
+  std::vector<std::string> recipients = {"a@example.org"};  // of `to`; those of cc and bcc follow in the envelope
+  std::vector<std::string> cc;
+  std::vector<std::string> bcc;
+  std::vector<std::string> reply_to;
   std::string raw = "From: shop@example.com\r\nTo: a@example.org\r\nSubject: Hello\r\n\r\nHello\r\n";
   std::string subject = "Hello";
   std::string text = "Hello\n";
   std::string html;
+  Pairs headers;
+  Pairs metadata;
+  std::vector<std::string> tags;
+  std::vector<FakeAttachment> attachments;
   int64_t deadline_ms = INT64_MAX;
 
  private:
+  template <typename T>
+  static uint32_t Size(const std::vector<T>& list) {
+    return static_cast<uint32_t>(list.size());
+  }
+  static std::vector<postbus_mailbox> Mailboxes(const std::vector<std::string>& addresses) {
+    std::vector<postbus_mailbox> views;
+    for (const std::string& address : addresses) views.push_back({.name = Str(""), .address = Str(address)});
+    return views;
+  }
+  static std::vector<postbus_header> Headers(const Pairs& pairs) {
+    std::vector<postbus_header> views;
+    for (const auto& [name, value] : pairs) views.push_back({.name = Str(name), .value = Str(value)});
+    return views;
+  }
+
   std::string message_id_;
   std::vector<postbus_str> recipient_views_;
   std::vector<postbus_mailbox> to_views_;
+  std::vector<postbus_mailbox> cc_views_;
+  std::vector<postbus_mailbox> bcc_views_;
+  std::vector<postbus_mailbox> reply_to_views_;
+  std::vector<postbus_header> header_views_;
+  std::vector<postbus_header> metadata_views_;
+  std::vector<postbus_str> tag_views_;
+  std::vector<postbus_attachment> attachment_views_;
+  std::vector<const postbus_attachment*> attachment_pointers_;
   postbus_parts parts_ = {};
   postbus_mail view_ = {};
 };

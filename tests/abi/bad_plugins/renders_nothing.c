@@ -1,0 +1,3 @@
+/* Writes no part. */
+#define TEXT ""
+#include "sound_renderer.h"
