@@ -21,6 +21,7 @@ GroupConsumer::Options ConsumerOptions(const KafkaConfig& config, const TopicNam
           .topics = {names.delays.begin(), names.delays.end()},
           .drained_topic = names.cancellations,
           .fetch = {.kib = 32, .wait_ms = 200},
+          .journal_of = nullptr,
           .wake_fd_of = nullptr};
 }
 
@@ -86,8 +87,7 @@ int DelayService::OnTick() {
 
 std::optional<DelayService::Parked> DelayService::Take(Lane& lane, int64_t now) {
   while (bytes_ < kMaxBytes) {
-    Admission admission{};
-    const MessagePtr message = lane.partition->Take(admission);
+    const MessagePtr message = lane.partition->Take().message;
     if (message == nullptr) return std::nullopt;
     Parked parked;
     parked.partition = lane.partition;

@@ -285,7 +285,10 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
       rd_kafka_queue_io_event_enable(fetch_queue.get(), wake_fd, &one, sizeof one);
     }
     rd_kafka_topic_partition_list_add(assignment.get(), start.topic.c_str(), start.partition)->offset = start.map.base;
-    assigned_.push_back(std::make_shared<Partition>(start.topic, start.partition, start.map, std::move(fetch_queue)));
+    std::shared_ptr<Journal> journal =
+        options_.journal_of ? options_.journal_of(start.topic, start.partition) : nullptr;
+    assigned_.push_back(std::make_shared<Partition>(start.topic, start.partition, start.map, std::move(fetch_queue),
+                                                    std::move(journal)));
   }
   if (!assigned_.empty()) {
     for (const auto& [topic, partition] : drained_) {

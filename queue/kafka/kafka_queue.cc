@@ -9,6 +9,7 @@
 #include "queue/kafka/delay_service.h"
 #include "queue/kafka/group_consumer.h"
 #include "queue/kafka/instance_id.h"
+#include "queue/kafka/journals.h"
 #include "queue/kafka/kafka_shard.h"
 #include "queue/kafka/outgoing.h"
 #include "queue/kafka/recent_requests.h"
@@ -94,6 +95,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   std::unique_ptr<KafkaShard::Shared> shared_;
   std::vector<std::unique_ptr<KafkaShard>> shards_;
   std::optional<InstanceId> instance_;
+  std::unique_ptr<Journals> journals_;
   std::unique_ptr<RecordProducer> publisher_;
   std::unique_ptr<RecordProducer> copies_;
   std::unique_ptr<RecordProducer> status_;
@@ -180,6 +182,7 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
   shared_.reset(new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_});
   for (const int fd : wake_fds) shards_.push_back(std::make_unique<KafkaShard>(fd, *shared_));
 
+  journals_ = std::make_unique<Journals>(config_.state_dir, config_.kafka.group_id, log_);
   delay_ = std::make_unique<DelayService>(config_.kafka, instance_->id(), *copies_, log_);
   GroupConsumer::Owner& owner = *this;
   consumer_ = std::make_unique<GroupConsumer>(
@@ -190,6 +193,7 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
           .topics = {names_.events.begin(), names_.events.end()},
           .drained_topic = names_.cancellations,
           .fetch = {},
+          .journal_of = [this](const std::string& topic, int32_t partition) { return journals_->Of(topic, partition); },
           .wake_fd_of = [this](int32_t partition) { return ShardOf(partition).wake_fd(); },
       },
       owner, counters_, log_);
@@ -234,6 +238,7 @@ bool KafkaQueue::Stop(int64_t deadline_boot_ms) {
   if (delay_) delay_->BeginStop(deadline_boot_ms);
   if (consumer_) flushed = consumer_->Stopped() && flushed;
   if (delay_) flushed = delay_->Stopped() && flushed;
+  if (journals_) journals_->Detach();
   for (RecordProducer* producer : {publisher_.get(), copies_.get(), status_.get()}) {
     if (producer != nullptr) producer->Stop();
   }

@@ -42,22 +42,20 @@ bool KafkaShard::Next(QueuedEvent& out, Which which) {
   std::lock_guard lock(mutex_);
   if (!shared_.consuming) return false;
   bool yielded = which == Which::kAny && YieldAgain(out);
-  MessagePtr message;
+  Partition::Taken taken;
   PartitionPtr partition;
   Priority priority{};
-  Admission admission{};
-  while (!yielded && TakeRecord(which, message, partition, priority, admission)) {
-    yielded = BeginTurn(*message, partition, priority, admission, out);
+  while (!yielded && TakeRecord(which, taken, partition, priority)) {
+    yielded = BeginTurn(taken, partition, priority, out);
   }
   if (yielded) Count(shared_.counters.consumed);
   return yielded;
 }
 
-bool KafkaShard::TakeRecord(Which which, MessagePtr& message, PartitionPtr& partition, Priority& priority,
-                            Admission& admission) {
+bool KafkaShard::TakeRecord(Which which, Partition::Taken& taken, PartitionPtr& partition, Priority& priority) {
   if (which == Which::kHighOnly) {
     priority = kH;
-    return TakeFrom(lanes_[static_cast<size_t>(kH)], message, partition, admission);
+    return TakeFrom(lanes_[static_cast<size_t>(kH)], taken, partition);
   }
   const std::array<Priority, kPriorities + 1> order = {kSchedule[schedule_at_], kH, kN, kL};
   schedule_at_ = (schedule_at_ + 1) % kSchedule.size();
@@ -69,7 +67,7 @@ bool KafkaShard::TakeRecord(Which which, MessagePtr& message, PartitionPtr& part
       bool& done = looked_at[static_cast<size_t>(each)];
       if (done || (patient && lane.skip > 0)) continue;
       done = true;
-      if (TakeFrom(lane, message, partition, admission)) {
+      if (TakeFrom(lane, taken, partition)) {
         priority = each;
         for (Lane& other : lanes_) other.skip = std::max(0, other.skip - 1);
         lane.skip = 0;
@@ -81,14 +79,14 @@ bool KafkaShard::TakeRecord(Which which, MessagePtr& message, PartitionPtr& part
   return false;
 }
 
-bool KafkaShard::TakeFrom(Lane& lane, MessagePtr& message, PartitionPtr& partition, Admission& admission) {
+bool KafkaShard::TakeFrom(Lane& lane, Partition::Taken& taken, PartitionPtr& partition) {
   const size_t count = lane.partitions.size();
   if (count == 0) return false;
   for (size_t tried = 0; tried <= count; ++tried) {
     if (lane.stayed < kStay) {
       partition = lane.partitions[lane.current];
-      message = partition->Take(admission);
-      if (message != nullptr) {
+      taken = partition->Take();
+      if (taken.message != nullptr) {
         ++lane.stayed;
         return true;
       }
@@ -105,8 +103,9 @@ void KafkaShard::Fill(const rd_kafka_message_t& message, const Source& source, P
   out.headers = source.headers;
 }
 
-bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr& partition, Priority priority,
-                           Admission admission, QueuedEvent& out) {
+bool KafkaShard::BeginTurn(const Partition::Taken& taken, const PartitionPtr& partition, Priority priority,
+                           QueuedEvent& out) {
+  const rd_kafka_message_t& message = *taken.message;
   if (!orphans_.empty()) {
     const auto orphan = orphans_.find({partition->topic, partition->number, message.offset});
     if (orphan != orphans_.end()) {
@@ -116,12 +115,14 @@ bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr
       turn.fetched_again = std::make_unique<QueuedEvent>();
       Fill(message, turn.source, priority, *turn.fetched_again);
       orphans_.erase(orphan);
+      partition->Abandon(taken.marks);  // the old turn goes on with its own
       return false;
     }
   }
   const Slot slot = NewSlot();
   Turn& turn = turns_[slot];
   turn.partition = turn.permit_of = partition;
+  turn.marks = taken.marks;
   partition->AddTurn();
   const Status valid = ReadSource(message, turn.source);
   if (!ended_orphans_.empty()) {
@@ -149,7 +150,7 @@ bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr
     SettleUnseen(id, turn, "invalid_headers", valid.message(), value);
     return false;
   }
-  if (admission == Admission::kClaimed) {
+  if (taken.admission == Admission::kClaimed) {
     SettleUnseen(id, turn, "in_doubt", "handed to a transport before a restart; whether it was sent is not known",
                  value);
     return false;
@@ -157,6 +158,8 @@ bool KafkaShard::BeginTurn(const rd_kafka_message_t& message, const PartitionPtr
   Fill(message, turn.source, priority, out);
   out.turn = id;
   out.permit = &partition->permit;
+  out.marks = turn.marks;
+  out.past = taken.past;
   return true;
 }
 
@@ -172,6 +175,8 @@ bool KafkaShard::YieldAgain(QueuedEvent& out) {
   turn.fetched_again.reset();
   out.turn = IdOf(slot, turn);
   out.permit = &turn.partition->permit;
+  out.marks = turn.marks;
+  out.past = {};
   return true;
 }
 
@@ -299,6 +304,8 @@ KafkaShard::Turn& KafkaShard::Find(TurnId id) {
 
 void KafkaShard::Free(Slot slot, Turn& turn) {
   turn.partition->RemoveTurn();
+  if (!turn.ended) turn.partition->Abandon(turn.marks);
+  turn.marks = {};
   turn.partition.reset();
   turn.permit_of.reset();
   turn.fetched_again.reset();
@@ -363,7 +370,7 @@ bool KafkaShard::EndIfDone(Slot slot, Turn& turn) {
   } else {
     Count(shared_.counters.completed);
   }
-  const bool news = turn.partition->Complete(turn.source.offset);
+  const bool news = turn.partition->Complete(turn.source.offset, turn.marks);
   Free(slot, turn);
   return news;
 }

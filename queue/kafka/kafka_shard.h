@@ -71,6 +71,7 @@ class KafkaShard final : public ShardQueue {
     PartitionPtr partition;  // null: the slot is free
     PartitionPtr permit_of;  // whose permit the host was given
     uint32_t generation = 0;
+    TurnMarks marks;
     Source source;
     int copies_on_the_way = 0;
     bool ended = false;
@@ -89,11 +90,10 @@ class KafkaShard final : public ShardQueue {
     int skip = 0;  // found empty: not looked at for so many events of others
   };
 
-  bool TakeFrom(Lane& lane, MessagePtr& message, PartitionPtr& partition, Admission& admission);
-  bool TakeRecord(Which which, MessagePtr& message, PartitionPtr& partition, Priority& priority, Admission& admission);
+  bool TakeFrom(Lane& lane, Partition::Taken& taken, PartitionPtr& partition);
+  bool TakeRecord(Which which, Partition::Taken& taken, PartitionPtr& partition, Priority& priority);
   // False if the record is not the host's to see.
-  bool BeginTurn(const rd_kafka_message_t& message, const PartitionPtr& partition, Priority priority,
-                 Admission admission, QueuedEvent& out);
+  bool BeginTurn(const Partition::Taken& taken, const PartitionPtr& partition, Priority priority, QueuedEvent& out);
   static void Fill(const rd_kafka_message_t& message, const Source& source, Priority priority, QueuedEvent& out);
   bool YieldAgain(QueuedEvent& out);
   Slot NewSlot();

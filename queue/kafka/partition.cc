@@ -4,39 +4,76 @@
 
 namespace postbus::kafka {
 
-Partition::Partition(std::string topic_name, int32_t partition_number, const OffsetMap& start, QueuePtr fetch_queue)
+namespace {
+
+uint64_t FingerprintOf(const rd_kafka_message_t& message) {
+  rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+  return Journal::Fingerprint({static_cast<const char*>(message.key), message.key_len},
+                              rd_kafka_message_timestamp(&message, &type), message.len);
+}
+
+}  // namespace
+
+Partition::Partition(std::string topic_name, int32_t partition_number, const OffsetMap& start, QueuePtr fetch_queue,
+                     std::shared_ptr<Journal> journal)
     : topic(std::move(topic_name)),
       number(partition_number),
       name(topic + " [" + std::to_string(number) + "]"),
+      journal_(std::move(journal)),
       tracker_(start),
-      fetch_queue_(std::move(fetch_queue)) {}
+      fetch_queue_(std::move(fetch_queue)) {
+  if (journal_ != nullptr) journal_->StartOver(start.base);
+}
 
-MessagePtr Partition::Take(Admission& admission) {
+Partition::Taken Partition::Take() {
   std::lock_guard lock(mutex_);
-  if (state_ != State::kOpen || stopped_for_good_ || holds_ > 0) return nullptr;
+  if (state_ != State::kOpen || stopped_for_good_ || holds_ > 0) return {};
   while (true) {
-    if (!tracker_.MayDispatch()) {
+    if (!tracker_.MayDispatch() || (journal_ != nullptr && journal_->full())) {
       window_closed_ = true;
-      return nullptr;
+      return {};
     }
-    MessagePtr message(rd_kafka_consume_queue(fetch_queue_.get(), 0));
-    if (message == nullptr) return nullptr;
+    Taken taken;
+    MessagePtr& message = taken.message;
+    message.reset(rd_kafka_consume_queue(fetch_queue_.get(), 0));
+    if (message == nullptr) return {};
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       // librdkafka tries again by itself where that can help. What reaches us (offset out of range, topic or its
       // authorization gone, a checksum that is wrong) leaves the fetch where it is: never skip over it.
       StopLocked(std::string(rd_kafka_err2name(message->err)) + ": " + rd_kafka_message_errstr(message.get()));
-      return nullptr;
+      return {};
     }
-    admission = tracker_.Begin(message->offset);
-    if (admission == Admission::kDispatch || admission == Admission::kClaimed) return message;
+    taken.admission = tracker_.Begin(message->offset);
+    if (taken.admission == Admission::kComplete && journal_ != nullptr) journal_->Forget(message->offset);
+    if (taken.admission != Admission::kDispatch && taken.admission != Admission::kClaimed) continue;
+    // It has room: only the reader takes slots.
+    if (journal_ != nullptr) {
+      static_cast<void>(journal_->Begin(message->offset, FingerprintOf(*message), taken.marks, taken.past));
+    }
+    if (!taken.past.over) return taken;
+    CompleteLocked(message->offset, taken.marks);  // what was missing is the commit alone
   }
 }
 
-bool Partition::Complete(int64_t offset) {
+bool Partition::Complete(int64_t offset, TurnMarks marks) {
   std::lock_guard lock(mutex_);
-  if (state_ == State::kClosed) return false;
-  tracker_.Complete(offset);
+  if (state_ == State::kClosed) {
+    if (marks.slot() != nullptr) journal_->Over(marks);
+    return false;
+  }
+  CompleteLocked(offset, marks);
   return std::exchange(window_closed_, false);
+}
+
+void Partition::CompleteLocked(int64_t offset, TurnMarks marks) {
+  if (marks.slot() != nullptr) journal_->Over(marks);
+  if (tracker_.Complete(offset) == Completion::kCompleted && journal_ != nullptr) {
+    uncommitted_.push_back({offset, marks});
+  }
+}
+
+void Partition::Abandon(TurnMarks marks) {
+  if (marks.slot() != nullptr) journal_->Abandon(marks);
 }
 
 void Partition::StopForGood(std::string reason) {
@@ -106,6 +143,17 @@ std::optional<Snapshot> Partition::TakeSnapshot() {
 void Partition::Committed(const Snapshot& snapshot) {
   std::lock_guard lock(mutex_);
   tracker_.Committed(snapshot);
+  if (state_ == State::kClosed) return;  // what the journal keeps is for the next assignment
+  const auto release = [this](const Uncommitted& each) {
+    if (each.marks.slot() != nullptr) journal_->Release(each.marks);
+    ++committed_;
+  };
+  // Without a map a commit counts only for what is below its base.
+  while (!uncommitted_.empty() &&
+         (without_map_ ? uncommitted_.front().offset < snapshot.base : committed_ < snapshot.completed)) {
+    release(uncommitted_.front());
+    uncommitted_.pop_front();
+  }
   if (question_ == Question::kAsked) question_ = Question::kNone;
 }
 

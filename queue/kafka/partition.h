@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "queue/journal.h"
 #include "queue/kafka/offset_tracker.h"
 #include "queue/kafka/rdkafka_handles.h"
 #include "queue/queue.h"
@@ -22,20 +24,29 @@ namespace postbus::kafka {
 
 class Partition {
  public:
-  // `fetch_queue` is not forwarded.
-  Partition(std::string topic, int32_t number, const OffsetMap& start, QueuePtr fetch_queue);
+  // `fetch_queue` is not forwarded. `journal` may be null.
+  Partition(std::string topic, int32_t number, const OffsetMap& start, QueuePtr fetch_queue,
+            std::shared_ptr<Journal> journal = nullptr);
 
   const std::string topic;
   const int32_t number;
   const std::string name;  // "topic [number]"
   SendPermit permit;
 
-  // The next record whose turn may begin; null: none now. `admission` is kDispatch or kClaimed. An error of the fetch
-  // (out of range, topic gone) stops the partition.
-  MessagePtr Take(Admission& admission);
+  struct Taken {
+    MessagePtr message;                          // null: none now
+    Admission admission = Admission::kDispatch;  // or kClaimed
+    TurnMarks marks;
+    PastTurn past;
+  };
+
+  // The next record whose turn may begin. An error of the fetch (out of range, topic gone) stops the partition.
+  Taken Take();
 
   // The record's turn is over. True if a closed window or a hold ended by it, so that there may be news for the reader.
-  bool Complete(int64_t offset);
+  bool Complete(int64_t offset, TurnMarks marks = {});
+  // It has ended without that: the record will come again.
+  void Abandon(TurnMarks marks);
 
   // Turns the reader has open; it keeps this count itself.
   void AddTurn() { turns_.fetch_add(1); }
@@ -79,7 +90,9 @@ class Partition {
   enum class State { kOpen, kRevoking, kClosed };
 
   void StopLocked(std::string reason);
+  void CompleteLocked(int64_t offset, TurnMarks marks);
 
+  const std::shared_ptr<Journal> journal_;
   std::atomic<int> turns_{0};
 
   mutable std::mutex mutex_;  // guards what follows
@@ -91,6 +104,13 @@ class Partition {
   bool window_closed_ = false;  // the reader found it so
   enum class Question { kNone, kOpen, kAsked } question_ = Question::kNone;
   bool without_map_ = false;
+  // Completed, and not known to be committed: released when it is. In the order of completion.
+  struct Uncommitted {
+    int64_t offset;
+    TurnMarks marks;
+  };
+  std::deque<Uncommitted> uncommitted_;
+  uint64_t committed_ = 0;  // how many completions were before those
   std::optional<std::string> alarm_;
 };
 

@@ -1,13 +1,16 @@
 """kill -9 with mails under way: what the server had answered never goes again, what it had not is in doubt, nothing is lost."""
 
 import collections
+import os
 import random
 import re
+import signal
 import sqlite3
 import threading
 import time
 
 import e2e
+from kafka_broker import KafkaBroker
 from postbus_process import wait_until
 from recording_smtp_server import RecordingSmtpServer
 
@@ -178,6 +181,39 @@ class OnKafka(e2e.OnKafka, KillMinus9):
 
     def test_random_kills(self):
         self.check_random_kills()
+
+
+class WhileKafkaIsStopped(KillMinus9):
+    """A broker of its own, which stands still: mails that were fetched are sent and answered, and no commit says so."""
+
+    def setUp(self):
+        if not os.path.exists(os.environ["POSTBUS_KAFKA_STATE"]):
+            self.skipTest("Kafka does not run; see the test kafka_start")
+        super().setUp()
+        self.kafka = self.enterContext(KafkaBroker())
+
+    def queue(self) -> str:
+        return f'{{ type: kafka, kafka: {{ brokers: "{self.kafka.bootstrap}" }} }}'
+
+    def test_completions_that_are_not_committed(self):
+        with GatedServer() as server:
+            server.gate.clear()
+            postbus = self.start(server)
+            expected = self.post(postbus, MAILS)
+            wait_until(lambda: postbus.metric("postbus_email_inflight") > 200, SECONDS, "mails in memory")
+            for pid in self.kafka.pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                server.gate.set()
+                wait_until(lambda: len(server.answered()) > 50, SECONDS, "mails while nothing can be committed")
+                answered, waiting = self.kill_with_closed_gate(postbus, server)
+            finally:
+                for pid in self.kafka.pids:
+                    os.kill(pid, signal.SIGCONT)
+            server.gate.set()
+            postbus.start()
+            self.check(server, expected, answered, waiting, copies_of_waiting=2)
+            self.assertEqual(postbus.stop(), 0)
 
 
 if __name__ == "__main__":

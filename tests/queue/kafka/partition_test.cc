@@ -1,6 +1,9 @@
 #include "queue/kafka/partition.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
 
 namespace postbus::kafka {
 namespace {
@@ -81,6 +84,76 @@ TEST(Partition, WaitingAndBacklog) {
   partition->Complete(12);
   EXPECT_EQ(partition->Backlog(20), 1 + 6);
   EXPECT_EQ(partition->Backlog(-1), 1) << "the log's end is not known yet";
+}
+
+class PartitionWithJournal : public testing::Test {
+ protected:
+  PartitionWithJournal() {
+    std::string directory = std::filesystem::temp_directory_path() / "postbus-partition-XXXXXX";
+    directory_ = mkdtemp(directory.data());
+    auto journal = Journal::Open(directory_ + "/j", 1, nullptr);
+    EXPECT_TRUE(journal.ok());
+    journal_ = std::move(*journal);
+  }
+  ~PartitionWithJournal() override { std::filesystem::remove_all(directory_); }
+
+  std::shared_ptr<Partition> Assigned() {
+    return std::make_shared<Partition>("topic", 0, OffsetMap{10, 14, {{10, false}, {12, false}}}, nullptr, journal_);
+  }
+  PastTurn Begin(int64_t offset) {
+    PastTurn past;
+    EXPECT_TRUE(journal_->Begin(offset, 1, marks_, past));
+    return past;
+  }
+
+  std::string directory_;
+  std::shared_ptr<Journal> journal_;
+  TurnMarks marks_;
+};
+
+TEST_F(PartitionWithJournal, MarksAreKeptUntilTheirCompletionIsCommitted) {
+  const auto partition = Assigned();
+  Begin(12);
+  partition->AskByCommit();
+  const auto without_it = partition->TakeSnapshot();
+  partition->Complete(12, marks_);
+  partition->Committed(*without_it);
+  EXPECT_TRUE(journal_->full());
+  const auto with_it = partition->TakeSnapshot();
+  ASSERT_TRUE(with_it);
+  partition->Committed(*with_it);
+  EXPECT_FALSE(journal_->full());
+}
+
+TEST_F(PartitionWithJournal, ACommitWithoutAMapReleasesWhatIsBelowItsBase) {
+  const auto partition = Assigned();
+  partition->CommitWithoutMap();
+  Begin(12);
+  partition->Complete(12, marks_);
+  partition->Committed(*partition->TakeSnapshot());
+  EXPECT_TRUE(journal_->full()) << "10 is to be done yet";
+}
+
+TEST_F(PartitionWithJournal, WhatEndedAfterItsAssignmentIsOverInTheNext) {
+  const auto first = Assigned();
+  Begin(12);
+  first->BeginRevoke();
+  first->Close();
+  first->Complete(12, marks_);
+  const auto second = Assigned();
+  EXPECT_TRUE(Begin(12).over);
+}
+
+TEST_F(PartitionWithJournal, AnUncommittedCompletionIsOverInTheNextAssignment) {
+  const auto first = Assigned();
+  Begin(12);
+  first->Complete(12, marks_);
+  const auto snapshot = first->TakeSnapshot();
+  first->BeginRevoke();
+  first->Close();
+  const auto second = Assigned();
+  first->Committed(*snapshot);  // its answer comes late
+  EXPECT_TRUE(Begin(12).over);
 }
 
 }  // namespace
