@@ -336,12 +336,12 @@ TEST_F(CrashTest, ASignalOfAnotherProcessBlamesNobody) {
       [parent] {
         const pid_t victim = getpid();
         if (fork() == 0) {
-          kill(victim, SIGSEGV);
+          kill(victim, SIGILL);
           _exit(0);
         }
         while (getppid() == parent) pause();
       },
-      true, SIGSEGV);
+      true, SIGILL);
   EXPECT_EQ(Crashes(), std::pair(0, 0));
 }
 
