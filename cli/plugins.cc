@@ -1,5 +1,5 @@
-// postbus plugins list | show | check: which plugins there are, what each can be configured with, whether it keeps to
-// the ABI.
+// postbus plugins list | show | check | new: which plugins there are, what each can be configured with, whether it
+// keeps to the ABI, and one more.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -8,6 +8,7 @@
 #include <set>
 
 #include "cli/command.h"
+#include "cli/new_plugin.h"
 #include "cli/plugin_check.h"
 #include "event/email_event.h"
 #include "host/plugin_calls.h"
@@ -27,6 +28,8 @@ struct PluginsOptions {
   std::vector<std::string> given;  // NAME=VALUE
   std::string check;
   std::string timeout = "30s";
+  std::string kind = "transport";
+  std::string language = "c++";
 };
 
 std::vector<fs::path> Directories(const ConfigOptions& options) {
@@ -292,6 +295,17 @@ void Check(const PluginsOptions& options) {
   if (faults != 0) std::exit(kExitConfig);
 }
 
+void New(const PluginsOptions& options) {
+  const NewPlugin plugin{
+      .name = options.name, .is_renderer = options.kind == "renderer", .in_c = options.language == "c"};
+  if (const Status status = WriteNewPlugin(plugin, options.name); !status.ok()) Die(status);
+  const char* const name = options.name.c_str();
+  std::printf(
+      "%s/ is there. Now:\n\n  cd %s\n  cmake -B build\n  cmake --build build\n"
+      "  postbus plugins check build/plugins/%s.so\n",
+      name, name, name);
+}
+
 }  // namespace
 
 void AddPluginsCommand(CLI::App& program) {
@@ -323,6 +337,16 @@ void AddPluginsCommand(CLI::App& program) {
   AddOutputOption(*check, options->output);
   AddExample(*check, "postbus plugins check null\npostbus plugins check ctemplate --option directory=templates");
   check->callback([options] { Check(*options); });
+  CLI::App* made = plugins->add_subcommand("new", "A project to begin a plugin with, in the directory NAME");
+  made->add_option("NAME", options->name, "What it is to be called: a-z, 0-9 and -")->required();
+  made->add_option("--kind", options->kind, "What it is to be")
+      ->check(CLI::IsMember(std::vector<std::string>{"transport", "renderer"}))
+      ->capture_default_str();
+  made->add_option("--language", options->language, "What it is written in")
+      ->check(CLI::IsMember(std::vector<std::string>{"c++", "c"}))
+      ->capture_default_str();
+  AddExample(*made, "postbus plugins new acme\npostbus plugins new acme-letters --kind renderer --language c");
+  made->callback([options] { New(*options); });
 }
 
 }  // namespace postbus

@@ -1,10 +1,15 @@
 """A stranger writes a plugin: from the installed package alone, in a directory that knows nothing of this tree."""
 
+import http.server
+import os
 import pathlib
+import re
 import shutil
+import threading
 
 import e2e
 from install_test import InstalledTestCase, run
+from postbus_process import Postbus, post, wait_until
 
 SOURCES = e2e.ROOT / "tests" / "sdk" / "plugins"
 
@@ -52,6 +57,86 @@ class Package(InstalledTestCase):
             for file in (self.prefix / folder).rglob("*.*"):
                 if file.is_file():
                     self.assertNotIn(str(e2e.ROOT), file.read_text(), file)
+
+
+class FakeAcme(http.server.BaseHTTPRequestHandler):
+    """The provider: keeps what it gets."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.mails.append((self.path, self.headers.get_all("X-Recipient"), body.decode()))
+        self.send_response(202)
+        self.send_header("X-Message-Id", "acme-1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+class Stranger(InstalledTestCase):
+    """docs/write-a-transport.md, line by line, and a mail by what comes of it."""
+
+    def setUp(self):
+        super().setUp()
+        text = (e2e.ROOT / "docs" / "write-a-transport.md").read_text()
+        self.blocks = re.findall(r"<!-- run by [^\n]*-->\n```sh\n(.*?)```", text, re.DOTALL)
+        self.environment = {**os.environ, "PATH": f"{self.prefix / 'bin'}:{os.environ['PATH']}",
+                            "CMAKE_PREFIX_PATH": str(self.prefix)}  # fmt: skip
+
+    def run_block(self, block: str, directory: pathlib.Path) -> str:
+        self.assertIn(block, self.blocks)
+        return run("bash", "-euc", block, cwd=directory, env=self.environment).stdout
+
+    def check_passed(self, output: str):
+        lines = [line for line in output.splitlines() if re.match(r"(ok|FAIL|skipped) ", line)]
+        self.assertGreater(len(lines), 10)
+        self.assertEqual([line for line in lines if not line.startswith("ok ")], [])
+
+    def test_from_nothing_to_a_mail_at_the_provider(self):
+        self.assertEqual(len(self.blocks), 4)
+        make, load, _, _ = self.blocks
+        self.check_passed(self.run_block(make, self.directory))
+        project = self.directory / "acme"
+        self.assertLess(len((project / "acme.cc").read_text().splitlines()), 100)
+        shutil.rmtree(project / "templates", ignore_errors=True)
+        self.assertIn("valid", self.run_block(load, project))
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeAcme)
+        server.mails = []
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = project / "postbus.yaml"
+        config.write_text(config.read_text().replace("8025", str(server.server_port)))
+        postbus = Postbus(self.prefix, config, log=self.log)
+        self.addCleanup(postbus.kill)
+        postbus.start()
+        answer = post(postbus.api, {"to": f"ada@{e2e.DOMAIN}", "subject": "Hello", "text": "Hello, Ada\n"})
+        self.assertEqual(answer.status, 202)
+        wait_until(lambda: server.mails, e2e.PATIENCE_SECONDS, "the mail at the provider")
+        path, recipients, mail = server.mails[0]
+        self.assertEqual((path, recipients), ("/v1/messages", [f"ada@{e2e.DOMAIN}"]))
+        self.assertIn("Hello, Ada", mail)
+        postbus.wait_for_log('"sent".*acme-1', e2e.PATIENCE_SECONDS)
+        self.assertEqual(postbus.stop(), 0)
+
+    def test_in_c_and_a_renderer(self):
+        for block in self.blocks[2:]:
+            self.check_passed(self.run_block(block, self.directory))
+
+    def test_a_renderer_in_c(self):
+        run("postbus", "plugins", "new", "letters", "--kind", "renderer", "--language", "c", cwd=self.directory,
+            env=self.environment)  # fmt: skip
+        as_is = self.blocks[2].replace("acme-c", "letters").split("\n", 1)[1]
+        self.check_passed(run("bash", "-euc", as_is, cwd=self.directory, env=self.environment).stdout)
+
+    def test_refused(self):
+        (self.directory / "there").mkdir()
+        for name, error in (("there", "is there already"), ("Bad_Name", "a-z, 0-9 and -"), ("../x", "a-z, 0-9 and -")):
+            done = self.run_postbus("plugins", "new", name, cwd=self.directory)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(error, done.stderr)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ TEST(DocsTest, ExampleInPluginHpp) {
   EXPECT_EQ(example, Read("tests/sdk/plugins/acme.cc"));
 }
 
-// In these documents each block stands after a line `<!-- path -->` or `<!-- part of path -->`.
+// In these documents each block stands after a line `<!-- path -->` or `<!-- part of path -->`, or `<!-- run by
+// path -->`: a test that takes it from here.
 class BlocksTest : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(, BlocksTest, testing::Values("docs/abi.md", "docs/write-a-transport.md"));
 
@@ -45,7 +46,9 @@ TEST_P(BlocksTest, AreCopiesOfFiles) {
     ++blocks;
     ASSERT_TRUE(before.starts_with("<!-- ") && before.ends_with(" -->")) << "this block names no file:\n" << block;
     std::string source = before.substr(5, before.size() - 9);
-    if (source.starts_with("part of ")) {
+    if (source.starts_with("run by ")) {
+      EXPECT_NE(Read(source.substr(7)), "");
+    } else if (source.starts_with("part of ")) {
       EXPECT_NE(Read(source.substr(8)).find(block), std::string::npos) << block << "is not in " << source.substr(8);
     } else {
       EXPECT_EQ(block, Read(source)) << source;
