@@ -23,6 +23,7 @@
 #include "host/metrics.h"
 #include "host/plugin_set.h"
 #include "host/worker.h"
+#include "queue/journal.h"
 
 namespace postbus {
 namespace {
@@ -147,6 +148,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   }
   RaiseDescriptorLimit();
   const sigset_t signals = BlockSignals();
+  if (roles.host) InstallCrashMarks();
   Log log(config.log);
   Metrics metrics;
   std::unique_ptr<StatusHistory> history;  // with the API used by the queue's last answers, so ended after it

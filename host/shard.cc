@@ -46,6 +46,9 @@ constexpr size_t kReservedForHigh = 16;         // of so many mails that there i
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
 
+constexpr int kCrashesOfPoison = 2;  // deaths of the process that an event may have a part in
+constexpr int64_t kSuspectsWaitMs = 50;
+
 using Clock = std::chrono::steady_clock;
 
 // A deferred copy has a longer retry_count than the event that was accepted at the limit.
@@ -262,6 +265,7 @@ class Shard::Impl {
   // --- the loop ---
 
   void Run() {
+    PrepareThreadForCrash();
     while (!stopping_.load(std::memory_order_acquire)) {
       if (!Round()) Sleep();
     }
@@ -451,6 +455,11 @@ class Shard::Impl {
     job.cancelled.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
     job.id = job.queued.headers.id;
+    if (job.queued.past.crashes >= kCrashesOfPoison) {
+      if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
+      job.event.Clear();  // it is not even looked at
+      return FailEvent(job, "poison", "the host died of a fatal signal each time that it had this event");
+    }
     if (!Plan(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
     context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
@@ -685,10 +694,22 @@ class Shard::Impl {
   // --- submitting ---
 
   void MakeReady(Job& job) {
+    if (job.queued.past.crashes > 0 && !TakeSuspectsTurn(job)) return;
     EnterLane(job);
     if (job.lane->limiter->limits_domains() && !PassDomains(job)) return;
     job.place = Job::Place::kReady;
     job.lane->ready.Push(job.slot, job.event.priority);
+  }
+
+  // Who may have killed the process goes to a transport while no other suspect is there: if it dies again, it was this
+  // one. False: it waits for its turn.
+  bool TakeSuspectsTurn(Job& job) {
+    if (suspect_ == nullptr) suspect_ = &job;
+    if (suspect_ == &job) return true;
+    job.place = Job::Place::kWaiting;
+    job.ready_at_boot_ms = now_boot_ms_ + kSuspectsWaitMs;
+    waiting_.emplace(job.ready_at_boot_ms, job.slot);
+    return false;
   }
 
   void EnterLane(Job& job) {
@@ -1068,6 +1089,7 @@ class Shard::Impl {
 
   void Free(Job& job) {
     job.place = Job::Place::kFree;
+    if (suspect_ == &job) suspect_ = nullptr;
     job.generation.reset();
     LeaveLane(job);
     Trim(job.raw);
@@ -1141,6 +1163,7 @@ class Shard::Impl {
   using Timer = std::pair<int64_t, uint32_t>;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
   int64_t now_boot_ms_ = 0;
+  Job* suspect_ = nullptr;  // the one of them that is on its way
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   EventDecoder decoder_;

@@ -1,6 +1,7 @@
 """kill -9 with mails under way: what the server had answered never goes again, what it had not is in doubt, nothing is lost."""
 
 import collections
+import json
 import os
 import random
 import re
@@ -11,7 +12,7 @@ import time
 
 import e2e
 from kafka_broker import KafkaBroker
-from postbus_process import wait_until
+from postbus_process import Client, ProcessError, wait_until
 from recording_smtp_server import RecordingSmtpServer
 
 SECONDS = 120
@@ -173,6 +174,46 @@ class OnSqlite(e2e.OnSqlite, KillMinus9):
             sent_before = postbus.output().count("accepted before the host ended")
             self.assertEqual(sent_before, len(answered))
             self.assertEqual(postbus.stop(), 0)
+
+
+class Poison(e2e.OnSqlite, e2e.TestCase):
+    """A transport that dies of one mail, in a thread of its own: nobody sees which mail it was."""
+
+    GOOD = 60
+
+    def test_a_mail_that_kills_the_host_twice_is_a_dead_letter_and_no_other_is(self):
+        plugin = e2e.BUILD / "tests" / "plugins" / "scripted_transport.so"
+        holds = self.directory / "holds"
+        holds.touch()
+        config = self.write_config(
+            self.queue(), transport=f'{{ plugin: "{plugin}", options: {{ fault_file: "{holds}" }} }}'
+        )
+        postbus = self.postbus(config)
+        postbus.start()
+        with Client(postbus.api) as client:
+            mail = {"template": "notice"}
+            for i in range(self.GOOD):
+                self.assertEqual(client.post({**mail, "to": f"hold-while-file+{i}@{e2e.DOMAIN}"}).status, 202)
+            wait_until(lambda: postbus.metric("postbus_email_inflight") == self.GOOD, SECONDS, "mails with the transport")
+            bad = client.post({**mail, "to": f"crash@{e2e.DOMAIN}", "priority": "high"}).json["id"]
+        self.assertEqual(postbus.wait(SECONDS), -signal.SIGABRT)
+
+        # Suspected are all that were with the transport. They go again one at a time, so that the second death is one's.
+        holds.unlink()
+        with self.assertRaises(ProcessError):
+            postbus.start()
+            postbus.wait_for_log("never said", 60)
+        self.assertEqual(postbus.code, -signal.SIGABRT)
+
+        postbus.start()
+        postbus.wait_for_log(rf"dead-lettered.*{bad}.*poison", SECONDS)
+        done = self.run_postbus("dlq", "list", "-c", config, "--output", "json")
+        letters = json.loads(done.stdout)
+        self.assertEqual([(letter["id"], letter["outcome"]) for letter in letters], [(bad, "poison")])
+        wait_until(lambda: postbus.metric("postbus_queue_waiting") + postbus.metric("postbus_email_inflight") == 0, SECONDS, "the others")
+        sent = set(re.findall(r"sent.*?id\"?[=:]\"?([0-9a-f-]{36})", self.log.read_text()))
+        self.assertEqual(len(sent - {bad}), self.GOOD, "who was only suspected is sent")
+        self.assertEqual(postbus.stop(), 0)
 
 
 class OnKafka(e2e.OnKafka, KillMinus9):

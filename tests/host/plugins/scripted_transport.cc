@@ -1,9 +1,11 @@
 // A transport for tests of the pipeline: what becomes of a recipient is its local part, up to the first "+":
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
 // provider fault while the file named by option `fault_file` exists); twice (completes a second time); hold (completes
-// when cancelled or quiesced). Completes from a thread of its own, permits asked as a real transport would.
+// when cancelled or quiesced), hold-while-file; crash (ends the process by SIGABRT). Completes from a thread of its
+// own, permits asked as a real transport would.
 #include <algorithm>
 #include <condition_variable>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -94,7 +96,10 @@ class Scripted : public sdk::Transport {
       if (stop_) return;
       const postbus_mail* mail = queue_.front();
       queue_.erase(queue_.begin());
-      if (Word(mail->recipients[0]) == "hold" && !quiesced_) {
+      const std::string word = Word(mail->recipients[0]);
+      const bool holds = word == "hold" || (word == "hold-while-file" && std::filesystem::exists(fault_file_));
+      if (word == "crash") std::abort();  // before it asks for a permit
+      if (holds && !quiesced_) {
         held_.push_back(mail);
         continue;
       }
