@@ -1,7 +1,7 @@
 """postbus plugins check: our plugins keep to the ABI, and each of tests/abi/bad_plugins is found out by name."""
 
 import json
-import pathlib
+import os
 import subprocess
 
 import e2e
@@ -155,9 +155,12 @@ class Command(Check):
                 self.assertIn(error, done.stderr)
 
     def test_what_a_plugin_writes_goes_with_the_check(self):
-        before = set(pathlib.Path("/tmp").glob("postbus-check-*"))
-        self.check("file", "--check", "completes-once")
-        self.assertEqual(set(pathlib.Path("/tmp").glob("postbus-check-*")) - before, set())
+        temporary = self.directory / "tmp"
+        temporary.mkdir()
+        done = self.run_postbus("plugins", "check", "file", "--check", "completes-once",
+                                env={**os.environ, "TMPDIR": str(temporary)})  # fmt: skip
+        self.assertEqual(done.returncode, EXIT_OK, done.stdout)
+        self.assertEqual(list(temporary.iterdir()), [])
 
 
 if __name__ == "__main__":
