@@ -22,6 +22,10 @@ bool Acceptor::Accept(std::string_view json, int64_t now_unix_ms, std::string_vi
     violations_ = {{.pointer = "/id", .detail = "the Idempotency-Key fixes the id: leave one of them out"}};
     return false;
   }
+  if (const auto violation = ScheduleViolation(event_, now_unix_ms)) {
+    violations_ = {*violation};
+    return false;
+  }
   id_ = !fixed_id.empty() ? fixed_id : !event_.id.empty() ? event_.id : NewEventId();
   value_.clear();
   EncodeAccepted(json, event_,

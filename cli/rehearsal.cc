@@ -74,7 +74,7 @@ Result<Rehearsed> Rehearse(const Config& given, const NewEvent& event) {
   const Config config = WithoutTransports(given, directory.path());
   Log log(config.log);
   Metrics metrics;
-  MemoryQueue queue;
+  MemoryQueue queue(/*scheduled_too=*/true);
   auto renderer = LoadRenderer(config, log.Named("renderer"));
   if (!renderer.ok()) return renderer.TakeStatus();
   std::promise<Status> told;  // before the worker, which tells it

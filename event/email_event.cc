@@ -68,6 +68,8 @@ void EmailEvent::Clear() {
   attachments.clear();
   priority = Priority::kNormal;
   timestamp_unix_ms = 0;
+  scheduled_at_unix_ms = 0;
+  expires_at_unix_ms = 0;
   max_retries = kAbsent;
   for (ByteRange* range : {&data, &message, &retry_count, &status, &id_value, &from_value, &timestamp_value}) {
     *range = {};
@@ -96,6 +98,11 @@ std::string_view AttachmentBase64(std::string_view json, const Attachment& attac
   }
   scratch += text;
   return scratch;
+}
+
+std::optional<Violation> ScheduleViolation(const EmailEvent& event, int64_t now_unix_ms) {
+  if (event.scheduled_at_unix_ms - now_unix_ms <= EventLimits::kMaxScheduleAheadMs) return std::nullopt;
+  return Violation{"/scheduled_at", "scheduled_at is more than 366 days ahead; nothing is kept that long"};
 }
 
 void EncodeAccepted(std::string_view json, const EmailEvent& event, const Acceptance& acceptance, std::string& out) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,9 @@ struct EventLimits {
   static constexpr size_t kMaxFilenameBytes = 255;
   static constexpr size_t kMaxContentTypeBytes = 255;
   static constexpr size_t kMaxContentIdBytes = 128;  // [A-Za-z0-9._+=$@-]
+  // How far ahead scheduled_at may be. Cancellations are kept for 400 d, so this leaves more than the default
+  // retry.max_age for what comes after the first attempt.
+  static constexpr int64_t kMaxScheduleAheadMs = int64_t{366} * 86'400'000;
 };
 
 // Where a value stands in the JSON text: [offset, offset + size). size 0 = the field is absent.
@@ -82,13 +86,15 @@ struct EmailEvent {
   std::vector<NamedText> metadata;
   std::vector<Attachment> attachments;
   Priority priority = Priority::kNormal;
-  int64_t timestamp_unix_ms = 0;  // 0 = absent: when it was accepted
-  int max_retries = kAbsent;      // kAbsent: retry.max_retries; kNever: never retry
-  ByteRange data;                 // the JSON object for the template; absent = {}
-  ByteRange message;              // the message object, braces included
-  ByteRange retry_count;          // for patching copies; the value is ignored on reading
-  ByteRange status;               // with its quotes; likewise (whatever JSON value a producer wrote there)
-  ByteRange id_value;             // where these stand, for EncodeAccepted()
+  int64_t timestamp_unix_ms = 0;     // 0 = absent: when it was accepted
+  int64_t scheduled_at_unix_ms = 0;  // not sent before; 0 = absent: at once, as with a time in the past
+  int64_t expires_at_unix_ms = 0;    // not sent from then on; 0 = absent: never expires; else later than scheduled_at
+  int max_retries = kAbsent;         // kAbsent: retry.max_retries; kNever: never retry
+  ByteRange data;                    // the JSON object for the template; absent = {}
+  ByteRange message;                 // the message object, braces included
+  ByteRange retry_count;             // for patching copies; the value is ignored on reading
+  ByteRange status;                  // with its quotes; likewise (whatever JSON value a producer wrote there)
+  ByteRange id_value;                // where these stand, for EncodeAccepted()
   ByteRange from_value;
   ByteRange timestamp_value;
 
@@ -146,6 +152,10 @@ class EventDecoder {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// The rule that depends on the clock: how far ahead an event may be scheduled. Checked where it is accepted, and by the
+// host for producers that ask nobody.
+std::optional<Violation> ScheduleViolation(const EmailEvent& event, int64_t now_unix_ms);
 
 // Makes the event a producer publishes from a validated one: the message's own bytes, unknown fields included, plus
 // what is fixed at acceptance. `json` is the text `event` was decoded from (either form). Sets or replaces id,

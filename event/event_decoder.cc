@@ -37,6 +37,8 @@ enum class Field : uint8_t {
   kMetadata,
   kPriority,
   kTimestamp,
+  kScheduledAt,
+  kExpiresAt,
   kRetryCount,
   kMaxRetries,
   kStatus,
@@ -45,10 +47,10 @@ enum class Field : uint8_t {
   kUnknown,
 };
 
-constexpr std::array<std::string_view, 22> kFieldNames = {
-    "id",        "from",        "to",          "cc",          "bcc",     "reply_to", "subject",  "template",
-    "data",      "html",        "text",        "attachments", "headers", "tags",     "metadata", "priority",
-    "timestamp", "retry_count", "max_retries", "status",      "type",    "message"};
+constexpr std::array<std::string_view, 24> kFieldNames = {
+    "id",        "from",         "to",         "cc",          "bcc",         "reply_to", "subject",  "template",
+    "data",      "html",         "text",       "attachments", "headers",     "tags",     "metadata", "priority",
+    "timestamp", "scheduled_at", "expires_at", "retry_count", "max_retries", "status",   "type",     "message"};
 constexpr size_t kMessageFields = static_cast<size_t>(Field::kType);
 constexpr std::span<const std::string_view> kMessageFieldNames(kFieldNames.data(), kMessageFields);
 
@@ -277,6 +279,7 @@ struct EventDecoder::Impl : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Even
   void CheckCharacters(std::string_view text);
   void CheckScalar(Value kind, std::string_view text);
   void CheckString(std::string_view text);
+  void CheckTime(std::string_view text, int64_t& unix_ms);
   void CheckMaxRetries(std::string_view number);
   void CheckElement(Value kind, std::string_view text);
   void CheckPair(Value kind, std::string_view text);
@@ -390,6 +393,9 @@ void EventDecoder::Impl::Finish() {
     Fail(event->bcc.empty() ? "/cc" : "/bcc", "to, cc and bcc have " + std::to_string(event->recipient_count()) +
                                                   " recipients together; at most " +
                                                   std::to_string(EventLimits::kMaxRecipients) + " are allowed");
+  }
+  if (event->expires_at_unix_ms != 0 && event->expires_at_unix_ms <= event->scheduled_at_unix_ms) {
+    Fail("/expires_at", "expires_at is not later than scheduled_at: it could never be sent");
   }
   if (!is_given(Field::kHtml) && !is_given(Field::kText)) {
     if (!is_given(Field::kTemplate)) {
@@ -746,18 +752,24 @@ void EventDecoder::Impl::CheckString(std::string_view text) {
       }
       Fail("/priority", Quoted(text) + " is not a priority: high, normal or low");
       return;
-    case Field::kTimestamp: {
-      const int64_t unix_ms = ParseRfc3339(text);
-      if (unix_ms < 0) {
-        Fail("/timestamp", Quoted(text) + " is not a time (RFC 3339), such as 2025-12-25T20:00:00Z");
-        return;
-      }
-      event->timestamp_unix_ms = unix_ms;
+    case Field::kTimestamp:
+      CheckTime(text, event->timestamp_unix_ms);
       return;
-    }
+    case Field::kScheduledAt:
+      CheckTime(text, event->scheduled_at_unix_ms);
+      return;
+    case Field::kExpiresAt:
+      CheckTime(text, event->expires_at_unix_ms);
+      return;
     default:  // wants no string
       FailType();
   }
+}
+
+void EventDecoder::Impl::CheckTime(std::string_view text, int64_t& unix_ms) {
+  const int64_t parsed = ParseRfc3339(text);
+  if (parsed < 0) return FailHere(Quoted(text) + " is not a time (RFC 3339), such as 2025-12-25T20:00:00Z");
+  unix_ms = parsed;
 }
 
 // Any spelling of an integer is one: some languages write 3.0.

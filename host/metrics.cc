@@ -29,6 +29,7 @@ enum Metric : size_t {
   kRateLimit,
   kDeadLetters,
   kDeferrals,
+  kUnsent,
   kQueueAge,
   kRenderSeconds,
   kSendSeconds,
@@ -66,7 +67,9 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
      "provider throttles; 0 = no limit."},
     {"postbus_email_dlq_total", "counter", "reason", "Recipients dead-lettered."},
     {"postbus_email_retries_total", "counter", "reason", "Recipients put off to a later time."},
-    {"postbus_email_queue_age_seconds", "histogram", "", "From acceptance to the first hand-over to a transport."},
+    {"postbus_emails_unsent_total", "counter", "reason", "Recipients that got no mail since it had expired."},
+    {"postbus_email_queue_age_seconds", "histogram", "",
+     "From acceptance, or the time it was scheduled for, to the first hand-over to a transport."},
     {"postbus_email_render_duration_seconds", "histogram", "", "From reading the event to the composed mail."},
     {"postbus_email_send_duration_seconds", "histogram", "", "From hand-over to the transport to its outcome."},
     {"postbus_email_inflight", "gauge", "shard", "Events whose turn is under way."},
@@ -172,6 +175,7 @@ struct Metrics::Impl {
       prometheus::BuildGauge().Name(Name(kRateLimit)).Help(Help(kRateLimit)).Register(registry);
   Family<Counter>& dead_letters = CounterFamily(registry, kDeadLetters);
   Family<Counter>& deferrals = CounterFamily(registry, kDeferrals);
+  Family<Counter>& unsent = CounterFamily(registry, kUnsent);
   Family<Counter>& requests = CounterFamily(registry, kRequests);
   Family<prometheus::Gauge>& in_flight =
       prometheus::BuildGauge().Name(Name(kInFlight)).Help(Help(kInFlight)).Register(registry);
@@ -241,6 +245,10 @@ void Metrics::CountDeadLetter(std::string_view reason, double n) {
 
 void Metrics::CountDeferral(std::string_view reason, double n) {
   impl_->deferrals.Add({{"reason", std::string(reason)}}).Increment(n);
+}
+
+void Metrics::CountUnsent(std::string_view reason, double n) {
+  impl_->unsent.Add({{"reason", std::string(reason)}}).Increment(n);
 }
 
 void Metrics::ObserveQueueAge(double seconds) { impl_->queue_age.Observe(seconds); }

@@ -52,9 +52,10 @@ class Metrics {
   void CountConsumed(Priority priority);
   void CountDeadLetter(std::string_view reason, double n = 1);
   void CountDeferral(std::string_view reason, double n = 1);
-  void ObserveQueueAge(double seconds);  // enqueue to first submit
-  void ObserveRender(double seconds);    // decode to composed
-  void ObserveSend(double seconds);      // submit to completion
+  void CountUnsent(std::string_view reason, double n = 1);  // "expired"
+  void ObserveQueueAge(double seconds);                     // enqueue to first submit
+  void ObserveRender(double seconds);                       // decode to composed
+  void ObserveSend(double seconds);                         // submit to completion
   void SetInFlight(size_t shard, double n);
   void CountRequest(std::string_view route, int status);
   void CountReload(bool succeeded);

@@ -15,20 +15,14 @@ Decision DeadLetterFor(std::string_view reason) {
   return {.action = Decision::Action::kDeadLetter, .delay_ms = 0, .costs_attempt = false, .reason = reason};
 }
 
-}  // namespace
+int64_t Jitter(int64_t delay_ms, uint64_t spread) {
+  const auto most = static_cast<uint64_t>(std::min(delay_ms / 10, kMaxJitterMs));
+  return static_cast<int64_t>(spread % (most + 1));
+}
 
-Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
+// What is neither accepted nor refused for good.
+Decision DecideOnNextTry(const RetryConfig& config, const AttemptFacts& facts) {
   const std::string_view reason = OutcomeName(facts.outcome);
-  switch (facts.outcome) {
-    case POSTBUS_ACCEPTED:
-      return {};
-    case POSTBUS_REJECTED_RECIPIENT:
-    case POSTBUS_REJECTED_MESSAGE:
-    case POSTBUS_UNSUPPORTED:
-      return DeadLetterFor(reason);
-    default:
-      break;
-  }
   if (facts.age_ms >= config.max_age_ms) return DeadLetterFor("max_age");
 
   const auto asked_ms = static_cast<int64_t>(std::min<uint64_t>(facts.retry_after_ms, uint64_t(config.max_age_ms)));
@@ -57,6 +51,26 @@ Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
               .reason = reason};
     }
   }
+}
+
+}  // namespace
+
+Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
+  switch (facts.outcome) {
+    case POSTBUS_ACCEPTED:
+      return {};
+    case POSTBUS_REJECTED_RECIPIENT:
+    case POSTBUS_REJECTED_MESSAGE:
+    case POSTBUS_UNSUPPORTED:
+      return DeadLetterFor(OutcomeName(facts.outcome));
+    default:
+      break;
+  }
+  Decision decision = DecideOnNextTry(config, facts);
+  if (decision.action == Decision::Action::kDeadLetter) return decision;
+  if (decision.action == Decision::Action::kDefer) decision.delay_ms += Jitter(decision.delay_ms, facts.spread);
+  if (decision.delay_ms >= facts.expires_in_ms) return {.action = Decision::Action::kExpire, .reason = "expired"};
+  return decision;
 }
 
 std::string_view OutcomeName(int32_t outcome) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "event/due_clock.h"
 #include "host/a_labels.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
@@ -31,6 +32,7 @@
 #include "host/recipient_policy.h"
 #include "host/redact.h"
 #include "host/retry_policy.h"
+#include "host/schedule.h"
 
 namespace postbus {
 namespace {
@@ -45,6 +47,7 @@ constexpr size_t kReadyAhead = 256;             // composed mails a transport ha
 constexpr size_t kReservedForHigh = 16;         // of so many mails that there is room for, one is for a high one
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
+constexpr int64_t kLookForExpiredMs = 1'000;
 
 constexpr int kCrashesOfPoison = 2;  // deaths of the process that an event may have a part in
 constexpr int64_t kSuspectsWaitMs = 50;
@@ -136,7 +139,8 @@ class Shard::Impl {
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
-    if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms)) {
+    if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
+        now_boot_ms >= job->mail.deadline_ms) {
       return false;
     }
     job->queued.marks.Passed(job->due);  // before the transport hears of it
@@ -283,6 +287,7 @@ class Shard::Impl {
       LeaveOpenLane(*lane);
       ReleaseHeld(*lane);
     }
+    EndWhatWaitsInVain();
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -494,7 +499,7 @@ class Shard::Impl {
       if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
       job.event.from = *generation_->default_from;
     }
-    if (!SettlePast(job) || !CheckRecipients(job)) return false;
+    if (!SettlePast(job) || !CheckSchedule(job) || !CheckRecipients(job)) return false;
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
@@ -513,7 +518,7 @@ class Shard::Impl {
       RecipientOutcome what;
       what.outcome = outcome;
       what.text = text;
-      AttemptFacts facts = Facts(job, outcome);
+      AttemptFacts facts = Facts(job, outcome, DueTimeMs());
       facts.retry_after_ms = 0;
       SettleGroup(job, "", {Decide(job.generation->config.retry, facts), &what, who});
       job.due.bits &= ~who.bits;
@@ -522,6 +527,36 @@ class Shard::Impl {
     settle(POSTBUS_ACCEPTED, job.queued.past.accepted, "accepted before the host ended");
     settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
     if (!job.due.empty()) return true;
+    EndTurn(job);
+    return false;
+  }
+
+  // Is it to be sent now? False: it is not, the turn is over.
+  bool CheckSchedule(Job& job) {
+    const EmailEvent& event = job.event;
+    const int64_t now = DueTimeMs();
+    switch (WhenToSend(event, job.queued.headers.due_unix_ms, now)) {
+      case SendTime::kNow:
+        return true;
+      case SendTime::kNever:
+        EndWithoutMail(job, Change::kExpired);
+        return false;
+      case SendTime::kTooFarAhead: {
+        const Violation violation = *ScheduleViolation(event, now);
+        FailEvent(job, "invalid_event", violation.pointer + ": " + violation.detail);
+        return false;
+      }
+      case SendTime::kLater:
+        break;
+    }
+    AddDeferred(job, job.due, event.scheduled_at_unix_ms, job.queued.headers.attempt, "scheduled");
+    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
+    record.change = Change::kScheduled;
+    record.due_unix_ms = event.scheduled_at_unix_ms;
+    queue_->Report(job.queued.turn, record);
+    LogLine(context_.log, LogLevel::kInfo, "scheduled")
+        .Add("id", job.id)
+        .Seconds("in", event.scheduled_at_unix_ms - now);
     EndTurn(job);
     return false;
   }
@@ -591,7 +626,6 @@ class Shard::Impl {
     const Transport& transport = *job.lane->transport;
     RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
     const Mailbox* redirect_to = job.generation->recipients.redirect_to();
-    const int64_t timestamp = event.timestamp_unix_ms;
     job.message_id.clear();
     AppendMessageId(job.id, event.from.domain(), job.message_id);
     FindFiles(job);
@@ -605,7 +639,7 @@ class Shard::Impl {
                         .headers = event.headers,
                         .files = job.files,
                         .message_id = job.message_id,
-                        .date_unix_ms = timestamp != 0 ? timestamp : job.queued.headers.accepted_at_unix_ms};
+                        .date_unix_ms = DateOf(event, job.queued.headers.accepted_at_unix_ms)};
     if (!event.template_name.empty()) {
       const std::string_view json = event.data.size == 0
                                         ? std::string_view("{}")
@@ -771,12 +805,13 @@ class Shard::Impl {
   // Its transport has no slot for it for long: it comes again when there is one, and costs no attempt.
   void PutOff(Job& job, int64_t until_boot_ms) {
     static constexpr std::string_view kReason = "no_slot";
-    const int64_t now_unix_ms = UnixTimeMs();
-    StatusRecord& record = NewRecord(job, job.due, now_unix_ms);
+    const int64_t wait_ms = std::max<int64_t>(0, until_boot_ms - now_boot_ms_);
+    if (wait_ms >= ExpiresInMs(job.event, DueTimeMs())) return EndWithoutMail(job, Change::kExpired);
+    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
     record.change = Change::kDeferred;
     record.transport = job.lane->transport->name();
     record.outcome = kReason;
-    record.due_unix_ms = now_unix_ms + std::max<int64_t>(0, until_boot_ms - now_boot_ms_);
+    record.due_unix_ms = DelayedByMs(wait_ms);
     AddDeferred(job, job.due, record.due_unix_ms, job.queued.headers.attempt, kReason);
     queue_->Report(job.queued.turn, record);
     EndTurn(job);
@@ -789,6 +824,20 @@ class Shard::Impl {
       waiting_.pop();
       // A job that was handed back in the meantime left its timer behind.
       if (job.place == Job::Place::kWaiting && job.ready_at_boot_ms == due) MakeReadyAgain(job);
+    }
+  }
+
+  // What waits for a transport that takes nothing, or for a slot, may expire there.
+  void EndWhatWaitsInVain() {
+    if (now_boot_ms_ < look_for_expired_at_boot_ms_) return;
+    look_for_expired_at_boot_ms_ = now_boot_ms_ + kLookForExpiredMs;
+    const int64_t now_due_ms = DueTimeMs();
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      Job& job = jobs_[slot];
+      const bool waits = job.place == Job::Place::kReady || job.place == Job::Place::kHeld;
+      if (!waits || ExpiresInMs(job.event, now_due_ms) > 0) continue;
+      LeaveQueue(job);
+      EndWithoutMail(job, Change::kExpired);
     }
   }
 
@@ -810,12 +859,13 @@ class Shard::Impl {
     PopBatch(lane, std::span(slots, offer));
     const postbus_mail* batch[kSubmitBatch];
     const auto now = Clock::now();
+    const int64_t now_due_ms = DueTimeMs();
     for (size_t i = 0; i < offer; ++i) {
       Job& job = jobs_[slots[i]];
       FillEnvelope(job);
       job.mail.recipients = job.recipients.data();
       job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
-      job.mail.deadline_ms = now_boot_ms_ + kSendWithinMs;
+      job.mail.deadline_ms = now_boot_ms_ + std::min(kSendWithinMs, ExpiresInMs(job.event, now_due_ms));
       job.mail.token = NextToken(job);
       job.submitted_at = now;
       job.domains_passed = 0;  // the next attempt takes slots of its own
@@ -886,9 +936,10 @@ class Shard::Impl {
     job.queued.marks.TakenBack();
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
     groups_.clear();
+    const int64_t now_due_ms = DueTimeMs();
     for (uint32_t i = 0; i < job.indexes.size(); ++i) {
       const RecipientOutcome& outcome = OutcomeOf(job, i);
-      const Decision decision = Decide(job.generation->config.retry, Facts(job, outcome.outcome));
+      const Decision decision = Decide(job.generation->config.retry, Facts(job, outcome.outcome, now_due_ms));
       auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
         return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
       });
@@ -923,7 +974,7 @@ class Shard::Impl {
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
   }
 
-  AttemptFacts Facts(const Job& job, int32_t outcome) const {
+  AttemptFacts Facts(const Job& job, int32_t outcome, int64_t now_due_ms) const {
     const RetryConfig& retry = job.generation->config.retry;
     int max_retries = retry.max_retries;
     if (job.event.max_retries == EmailEvent::kNever) max_retries = 0;
@@ -933,7 +984,9 @@ class Shard::Impl {
             .attempts_spent = job.queued.headers.attempt,
             .max_retries = max_retries,
             .waits = job.waits,
-            .age_ms = AgeMs(job)};
+            .age_ms = AgeMs(job, now_due_ms),
+            .expires_in_ms = ExpiresInMs(job.event, now_due_ms),
+            .spread = std::hash<std::string_view>()(job.id) + static_cast<uint64_t>(job.queued.headers.attempt)};
   }
 
   // `via`: the transport that said so; empty = not known.
@@ -958,7 +1011,7 @@ class Shard::Impl {
         break;
       case Decision::Action::kDefer: {
         record.change = Change::kDeferred;
-        record.due_unix_ms = now_unix_ms + decision.delay_ms;
+        record.due_unix_ms = DelayedByMs(decision.delay_ms);
         AddDeferred(job, group.who, record.due_unix_ms, attempts, decision.reason);
         LogAttempt(job, via, LogLevel::kInfo, "deferred", outcome, enhanced);
         break;
@@ -967,6 +1020,11 @@ class Shard::Impl {
         record.change = Change::kDeadLettered;
         AddDeadLetter(job, group.who, job.queued.headers.attempt + 1, decision.reason, record.text);
         LogAttempt(job, via, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
+        break;
+      case Decision::Action::kExpire:
+        record.change = Change::kExpired;
+        context_.metrics.CountUnsent(decision.reason, group.who.size());
+        LogAttempt(job, via, LogLevel::kInfo, "expired", outcome, enhanced);
         break;
       case Decision::Action::kWait:
         LogAttempt(job, via, LogLevel::kDebug, "waits", outcome, enhanced);
@@ -1000,6 +1058,16 @@ class Shard::Impl {
   // The event itself is at fault: dead-letters everything that is due.
   void FailEvent(Job& job, std::string_view reason, const std::string& message) {
     FailRecipients(job, job.due, reason, message);
+    EndTurn(job);
+  }
+
+  // Ends the turn of what no transport has, and none will get.
+  void EndWithoutMail(Job& job, Change change) {
+    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
+    record.change = change;
+    queue_->Report(job.queued.turn, record);
+    context_.metrics.CountUnsent(ChangeName(change), job.due.size());
+    LogLine(context_.log, LogLevel::kInfo, ChangeName(change)).Add("id", job.id);
     EndTurn(job);
   }
 
@@ -1048,7 +1116,7 @@ class Shard::Impl {
       return Free(job);
     }
     // Some recipients are settled: only the others come again.
-    AddDeferred(job, job.due, UnixTimeMs(), job.queued.headers.attempt, OutcomeName(POSTBUS_NOT_SENT));
+    AddDeferred(job, job.due, DueTimeMs(), job.queued.headers.attempt, OutcomeName(POSTBUS_NOT_SENT));
     EndTurn(job);
   }
 
@@ -1081,10 +1149,15 @@ class Shard::Impl {
         if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
         continue;
       }
-      if (job.place == Job::Place::kReady) job.lane->ready.Erase(job.slot, job.event.priority);
-      if (job.place == Job::Place::kHeld) job.lane->held.Erase(job.slot, job.event.priority);
+      LeaveQueue(job);
       HandBack(job);
     }
+  }
+
+  // It waits in its lane no longer, if it did.
+  static void LeaveQueue(Job& job) {
+    if (job.place == Job::Place::kReady) job.lane->ready.Erase(job.slot, job.event.priority);
+    if (job.place == Job::Place::kHeld) job.lane->held.Erase(job.slot, job.event.priority);
   }
 
   void Free(Job& job) {
@@ -1105,8 +1178,10 @@ class Shard::Impl {
 
   // --- small things ---
 
-  int64_t AgeMs(const Job& job) const {
-    return std::max<int64_t>(0, UnixTimeMs() - job.queued.headers.accepted_at_unix_ms);
+  int64_t AgeMs(const Job& job) const { return AgeMs(job, DueTimeMs()); }
+  static int64_t AgeMs(const Job& job, int64_t now_due_ms) {
+    const int64_t since = std::max(job.queued.headers.accepted_at_unix_ms, job.event.scheduled_at_unix_ms);
+    return std::max<int64_t>(0, now_due_ms - since);
   }
 
   // The one record object, reset; valid until the next call.
@@ -1166,6 +1241,7 @@ class Shard::Impl {
   Job* suspect_ = nullptr;  // the one of them that is on its way
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
+  int64_t look_for_expired_at_boot_ms_ = 0;
   EventDecoder decoder_;
   MimeComposer composer_;
   RenderedMail rendered_;

@@ -91,6 +91,7 @@ Result<Sender::Event> Sender::Check(std::string_view json, const TemplateData* d
     return Refused({{.pointer = "/data", .detail = "is not one JSON object"}});
   }
   const int64_t now = UnixTimeMs();
+  if (const auto violation = ScheduleViolation(event, now)) return Refused({*violation});
   Event checked{.id = event.id.empty() ? NewEventId() : event.id,
                 .priority = std::string(PriorityName(event.priority)),
                 .accepted_at_unix_ms = now,

@@ -85,7 +85,7 @@ class ShardQueue {
   // Adds to a turn; may be called several times. REQUIRES: the turn has begun and not ended.
   virtual void Defer(TurnId turn, const DeferredCopy& copy) = 0;
   virtual void DeadLetter(TurnId turn, const DeadLetterCopy& copy) = 0;
-  // Best effort, except that a turn with a dead letter is over only when its record was written, too.
+  // Best effort, except that a turn which ends without a mail (IsEndWithoutMail) is over only when that was written.
   virtual void Report(TurnId turn, const StatusRecord& record) = 0;
 
   // Ends the turn: once its copies are durable the event is done.

@@ -19,10 +19,12 @@ struct ChangeNames {
   std::string_view name;    // our word
   std::string_view status;  // the event format's word for the same
 };
-constexpr std::array<ChangeNames, 4> kChanges{{{Change::kQueued, "queued", "pending"},
-                                               {Change::kSent, "sent", "sent"},
+constexpr std::array<ChangeNames, 6> kChanges{{{Change::kQueued, "queued", "pending"},
+                                               {Change::kScheduled, "scheduled", "pending"},
                                                {Change::kDeferred, "deferred", "pending"},
-                                               {Change::kDeadLettered, "dead_lettered", "failed"}}};
+                                               {Change::kSent, "sent", "sent"},
+                                               {Change::kDeadLettered, "dead_lettered", "failed"},
+                                               {Change::kExpired, "expired", "failed"}}};
 
 const ChangeNames& NamesOf(Change change) { return kChanges[static_cast<size_t>(change)]; }
 
@@ -106,6 +108,7 @@ class Reader {
 
 std::string_view ChangeName(Change change) { return NamesOf(change).name; }
 std::string_view ChangeStatus(Change change) { return NamesOf(change).status; }
+bool IsEndWithoutMail(Change change) { return ChangeStatus(change) == "failed"; }
 
 void EncodeStatus(const StatusRecord& record, std::string& out) {
   const ChangeNames& names = NamesOf(record.change);

@@ -12,9 +12,12 @@
 
 namespace postbus {
 
-enum class Change : uint8_t { kQueued, kSent, kDeferred, kDeadLettered };
-std::string_view ChangeName(Change change);    // "queued", "sent", "deferred", "dead_lettered"
+enum class Change : uint8_t { kQueued, kScheduled, kDeferred, kSent, kDeadLettered, kExpired };
+std::string_view ChangeName(Change change);    // "queued", "scheduled", "deferred", "sent", "dead_lettered", ...
 std::string_view ChangeStatus(Change change);  // the event format's word for it: "pending", "sent", "failed"
+
+// Nobody will try again: the record tells the end of an accepted mail, and must not get lost.
+bool IsEndWithoutMail(Change change);  // dead-lettered, expired
 
 struct StatusRecord {
   static constexpr int kFormat = 1;
@@ -25,7 +28,7 @@ struct StatusRecord {
   int64_t at_unix_ms = 0;
   int attempt = 0;  // the attempt this is about, 1 = first; 0 = none was made
   int replay = 0;
-  int64_t due_unix_ms = 0;  // deferred: until when
+  int64_t due_unix_ms = 0;  // scheduled, deferred: until when
   std::string transport;    // its name in the configuration; empty = none
   std::string outcome;      // "accepted", "transient", "invalid_event", ...
   int code = 0;             // SMTP or HTTP

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cassert>
+#include <limits>
 #include <utility>
 
 namespace postbus {
@@ -64,16 +65,21 @@ bool MemoryQueue::Next(QueuedEvent& out, Which which) {
   out.headers = {};
   out.headers.id = event.id;
   out.headers.accepted_at_unix_ms = event.accepted_at_unix_ms;
+  if (scheduled_too_) out.headers.due_unix_ms = std::numeric_limits<int64_t>::max();  // as if it had waited
   out.headers.origin = {.topic = "direct", .partition = 0, .offset = static_cast<int64_t>(last_turn_)};
   out.permit = &permit_;
   return true;
 }
 
-// Handed back with some recipients settled, or asked to come later than the retry policy lets anything wait.
+// Handed back with some recipients settled, asked to come later than the retry policy lets anything wait, or scheduled.
 void MemoryQueue::Defer(TurnId turn, const DeferredCopy& copy) {
   const std::lock_guard lock(mutex_);
   Event& event = turns_.at(turn);
   event.failed += copy.recipients.size();
+  if (copy.outcome_class == "scheduled") {
+    event.reasons = "it is scheduled for later, and without a queue nothing waits";
+    return;
+  }
   event.may_work_later = true;
   event.uncertain = event.uncertain || copy.outcome_class == "in_doubt";
   (event.reasons += event.reasons.empty() ? "" : "; ").append(copy.outcome_class);
@@ -83,13 +89,14 @@ void MemoryQueue::Report(TurnId turn, const StatusRecord& record) {
   const std::lock_guard lock(mutex_);
   Event& event = turns_.at(turn);
   if (record.change == Change::kSent) event.sent += record.recipients.size();
-  if (record.change != Change::kDeadLettered) return;
+  if (!IsEndWithoutMail(record.change)) return;
   event.failed += record.recipients.size();
   event.uncertain = event.uncertain || record.outcome == "in_doubt";
   for (const std::string_view outcome : {"transient", "throttled", "provider_fault", "not_sent"}) {
     event.may_work_later = event.may_work_later || record.outcome == outcome;
   }
-  (event.reasons += event.reasons.empty() ? "" : "; ") += record.outcome;
+  (event.reasons += event.reasons.empty() ? "" : "; ") +=
+      record.change == Change::kDeadLettered ? record.outcome : ChangeName(record.change);
   if (record.code != 0) event.reasons += " " + std::to_string(record.code);
   if (!record.enhanced.empty()) event.reasons += " " + record.enhanced;
   if (!record.text.empty()) event.reasons += (record.code != 0 ? " " : ": ") + record.text;

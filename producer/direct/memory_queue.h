@@ -17,6 +17,9 @@ namespace postbus {
 
 class MemoryQueue final : public Queue, private ShardQueue {
  public:
+  // `scheduled_too`: events that are scheduled for later are sent at once. Else they are refused: nothing waits here.
+  explicit MemoryQueue(bool scheduled_too = false) : scheduled_too_(scheduled_too) {}
+
   // One event. `done`: success = each recipient's next hop has the mail. Told once, at the end of the event's turn.
   using Queue::Publish;
   Status Publish(const Publication& publication, std::function<void(const Status&)> done) override;
@@ -56,6 +59,7 @@ class MemoryQueue final : public Queue, private ShardQueue {
   static Status OutcomeOf(const Event& event);
   Event TakeTurn(TurnId turn);
 
+  const bool scheduled_too_;
   SendPermit permit_;  // always valid
   int wake_fd_ = -1;
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "event/clock.h"
+#include "event/due_clock.h"
 
 namespace postbus::kafka {
 namespace {
@@ -56,7 +56,7 @@ void DelayService::OnClosed(const PartitionList& partitions) { OnRevoking(partit
 
 int DelayService::OnTick() {
   if (!moving_) return kTickMs;
-  const int64_t now = UnixTimeMs();
+  const int64_t now = DueTimeMs();
   bool more = false;
   for (Lane& lane : lanes_) {
     for (int i = 0; i < kMaxAtOnce; ++i) {
@@ -82,7 +82,7 @@ int DelayService::OnTick() {
   }
   if (more) return 0;
   if (waiting_.empty()) return kTickMs;
-  return static_cast<int>(std::clamp<int64_t>(waiting_.begin()->first - UnixTimeMs(), 0, kTickMs));
+  return static_cast<int>(std::clamp<int64_t>(waiting_.begin()->first - DueTimeMs(), 0, kTickMs));
 }
 
 std::optional<DelayService::Parked> DelayService::Take(Lane& lane, int64_t now) {

@@ -6,7 +6,7 @@
 #include <cassert>
 #include <utility>
 
-#include "event/clock.h"
+#include "event/due_clock.h"
 
 namespace postbus::kafka {
 namespace {
@@ -183,7 +183,7 @@ bool KafkaShard::YieldAgain(QueuedEvent& out) {
 void KafkaShard::Defer(TurnId id, const DeferredCopy& copy) {
   std::lock_guard lock(mutex_);
   Turn& turn = Find(id);
-  AddCopy(id, turn, CopyKind::kEvent, DeferredRecord(shared_.names, turn.source, copy, UnixTimeMs()));
+  AddCopy(id, turn, CopyKind::kEvent, DeferredRecord(shared_.names, turn.source, copy, DueTimeMs()));
 }
 
 void KafkaShard::DeadLetter(TurnId id, const DeadLetterCopy& copy) {
@@ -194,7 +194,7 @@ void KafkaShard::DeadLetter(TurnId id, const DeadLetterCopy& copy) {
 
 void KafkaShard::Report(TurnId id, const StatusRecord& status) {
   Record record = StatusChangeRecord(shared_.names, status);
-  if (status.change == Change::kDeadLettered) {
+  if (IsEndWithoutMail(status.change)) {
     std::lock_guard lock(mutex_);
     AddCopy(id, Find(id), CopyKind::kStatus, std::move(record));
     return;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "event/clock.h"
+#include "event/due_clock.h"
 
 namespace postbus::sqlite {
 namespace {
@@ -46,7 +47,8 @@ void Dispenser::LeaseFresh(Priority priority, const Database& database, Statemen
 void Dispenser::LeaseDue(Priority priority, const Database& database, Statement& statement,
                          std::deque<EventRow>& rows) {
   Lane& lane = lanes_[IndexOf(priority)];
-  const int64_t now = UnixTimeMs();
+  if (lane.next_due.load() == kNever) return;
+  const int64_t now = DueTimeMs();
   if (lane.next_due.load() > now) return;
   const std::lock_guard lock(lane.mutex);
   statement.Bind(1, static_cast<int64_t>(priority));
@@ -101,7 +103,7 @@ bool Dispenser::MayIdle(size_t shard) {
   // First idle, then look: whoever commits does it in the other order, so one of both sees the other.
   sleepers_[shard].idle.store(true);
   if (!permit_.Valid(BootTimeMs())) return true;
-  const int64_t now = UnixTimeMs();
+  const int64_t now = DueTimeMs();
   const bool news = std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) { return HasNews(lane, now); });
   if (!news) return true;
   sleepers_[shard].idle.store(false);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "event/clock.h"
+#include "event/due_clock.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {
@@ -440,7 +441,7 @@ void Writer::TendHost() {
     dispenser_->permit().Extend(now + kPermitMs);
   }
   if (look_again) dispenser_->LookAgain();
-  if (look_again || dispenser_->NextDue() <= UnixTimeMs()) dispenser_->WakeIdle();
+  if (look_again || dispenser_->NextDue() <= DueTimeMs()) dispenser_->WakeIdle();
   if (retry_at_boot_ms_ == 0 && now >= prune_at_boot_ms_) Prune();
 }
 
@@ -464,7 +465,7 @@ void Writer::Wait() {
   int64_t timeout = dispenser_ != nullptr ? kLookMs : -1;
   if (retry_at_boot_ms_ != 0) timeout = std::clamp<int64_t>(retry_at_boot_ms_ - BootTimeMs(), 0, kRetryMs);
   if (dispenser_ != nullptr) {
-    const int64_t due_in = dispenser_->NextDue() - UnixTimeMs();
+    const int64_t due_in = dispenser_->NextDue() - DueTimeMs();
     if (due_in > 0) timeout = std::min(timeout, due_in);
     if (prune_at_boot_ms_ == 0) timeout = 0;
   }

@@ -101,6 +101,17 @@ TEST_F(EmailApiTest, RefusesWithPointers) {
   EXPECT_EQ(queue_.published, 0);
 }
 
+TEST_F(EmailApiTest, AScheduleThatIsTooFarAheadIsRefused) {
+  const auto mail = [](int64_t days) {
+    return R"({"to":"a@x.org","subject":"s","text":"t","scheduled_at":")" +
+           FormatRfc3339(UnixTimeMs() + days * 86'400'000) + "\"}";
+  };
+  EXPECT_EQ(Handle(mail(365)).status, 202);
+  const HttpResponse answer = Handle(mail(367));
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_NE(answer.body.find(R"("pointer":"/scheduled_at")"), std::string::npos) << answer.body;
+}
+
 TEST_F(EmailApiTest, MalformedJsonIs400) {
   for (const std::string body : {"", "{", "nonsense", "[]", "\"x\"", "{\"to\":}", "{\"to\":\"\xff\"}"}) {
     const HttpResponse answer = Handle(body);

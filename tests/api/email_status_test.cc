@@ -32,6 +32,15 @@ TEST(EmailStatus, OneRecipientFromQueuedToSent) {
   EXPECT_EQ(Head(history), R"({"id":"id-1","status":"sent","last_event":"sent","attempts":2)");
 }
 
+TEST(EmailStatus, ScheduledIsPendingAndExpiredHasFailed) {
+  std::vector<StatusRecord> history = {Record(Change::kQueued, {0, 1}), Record(Change::kScheduled, {0, 1})};
+  EXPECT_EQ(Head(history), R"({"id":"id-1","status":"pending","last_event":"scheduled","attempts":0)");
+  history.push_back(Record(Change::kSent, {0}, 1));
+  EXPECT_EQ(Head(history), R"({"id":"id-1","status":"pending","last_event":"sent","attempts":1)");
+  history.push_back(Record(Change::kExpired, {1}));
+  EXPECT_EQ(Head(history), R"({"id":"id-1","status":"failed","last_event":"expired","attempts":1)");
+}
+
 TEST(EmailStatus, IsPendingWhileOneRecipientIs) {
   std::vector<StatusRecord> history = {Record(Change::kQueued, {0, 1, 2}), Record(Change::kSent, {0, 2}, 1)};
   EXPECT_NE(Head(history).find("\"pending\""), std::string::npos);

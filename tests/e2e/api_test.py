@@ -161,7 +161,7 @@ class OnSqlite(e2e.OnSqlite, Api):
         postbus = self.start(self.sink())
         text = (e2e.ROOT / "docs" / "http-api.md").read_text()
         commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        self.assertEqual(len(commands), 3)
+        self.assertEqual(len(commands), 4)
         id = ""
         for command in commands:
             command = command.replace("http://127.0.0.1:8080", postbus.api).replace("/ID", f"/{id}")

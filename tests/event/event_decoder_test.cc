@@ -92,8 +92,9 @@ TEST_F(EventDecoderTest, OptionalFieldsMayBeMissingNullEmptyOrZero) {
   EXPECT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
   for (const std::string_view absent : {"null", "\"\"", "0", "-0", "0.0", "0e5"}) {
     for (const std::string_view field :
-         {"id", "from", "cc", "bcc", "reply_to", "subject", "data", "html", "text", "attachments", "headers", "tags",
-          "metadata", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
+         {"id",        "from",         "cc",          "bcc",         "reply_to",    "subject",  "data",
+          "html",      "text",         "attachments", "headers",     "tags",        "metadata", "priority",
+          "timestamp", "scheduled_at", "expires_at",  "retry_count", "max_retries", "status"}) {
       EXPECT_TRUE(DecodeWith("\"" + std::string(field) + "\":" + std::string(absent))) << field << " " << absent;
     }
     EXPECT_TRUE(Decode(R"({"type":)" + std::string(absent) + R"(,"message":{"to":"a@b","template":"t"}})"));
@@ -118,6 +119,10 @@ TEST_F(EventDecoderTest, AnObjectIsReusedWithoutTraces) {
   EXPECT_EQ(event_.max_retries, EmailEvent::kAbsent);
   EXPECT_EQ(event_.data.size, 0u);
   EXPECT_EQ(event_.status.size, 0u);
+  ASSERT_TRUE(DecodeWith(R"("scheduled_at":"2025-12-25T20:00:00Z","expires_at":"2025-12-25T20:05:00Z")"));
+  ASSERT_TRUE(Decode(R"({"message":{"to":"a@b","template":"t"}})"));
+  EXPECT_EQ(event_.scheduled_at_unix_ms, 0);
+  EXPECT_EQ(event_.expires_at_unix_ms, 0);
   ASSERT_TRUE(Decode(
       R"({"message":{"to":"a@b","cc":"c@d","bcc":"e@f","reply_to":"g@h","subject":"s","html":"h","text":"t","headers":{"X-A":"b"},)"
       R"("tags":["t"],"metadata":{"m":"n"},"attachments":[{"filename":"a","content":"QUJD"}]}})"));
@@ -282,6 +287,34 @@ TEST_F(EventDecoderTest, Timestamp) {
   EXPECT_EQ(Why(), (Violations{{"/timestamp", "timestamp must be a string"}}));
 }
 
+TEST_F(EventDecoderTest, ScheduledAndExpires) {
+  ASSERT_TRUE(DecodeWith(R"("scheduled_at":"2025-12-25T22:30:00+02:30","expires_at":"2025-12-25T20:00:00.001Z")"));
+  EXPECT_EQ(event_.scheduled_at_unix_ms, 1766692800000);
+  EXPECT_EQ(event_.expires_at_unix_ms, 1766692800001);
+  ASSERT_TRUE(DecodeWith(R"("scheduled_at":"0001-01-01T00:00:00Z","expires_at":"1969-12-31T23:59:59Z")")) << "absent";
+  EXPECT_EQ(event_.scheduled_at_unix_ms, 0);
+  EXPECT_EQ(event_.expires_at_unix_ms, 0);
+  ASSERT_TRUE(DecodeWith(R"("expires_at":"2025-12-25T20:00:00Z")")) << "alone";
+  for (const std::string_view expires : {"2025-12-25T20:00:00Z", "2025-12-25T19:59:59Z"}) {
+    EXPECT_FALSE(DecodeWith(R"("scheduled_at":"2025-12-25T20:00:00Z","expires_at":")" + std::string(expires) + "\""));
+    EXPECT_EQ(Why(),
+              (Violations{{"/expires_at", "expires_at is not later than scheduled_at: it could never be sent"}}));
+  }
+  EXPECT_FALSE(DecodeWith(R"("scheduled_at":"tomorrow","expires_at":1766692800)"));
+  EXPECT_EQ(Why(), (Violations{{"/scheduled_at", "\"tomorrow\" is not a time (RFC 3339), such as 2025-12-25T20:00:00Z"},
+                               {"/expires_at", "expires_at must be a string"}}));
+}
+
+TEST_F(EventDecoderTest, HowFarAheadAnEventMayBeScheduled) {
+  constexpr int64_t kNow = 1766692800000;
+  ASSERT_TRUE(DecodeWith(R"("scheduled_at":"2026-12-26T20:00:00Z")"));  // 366 d
+  EXPECT_FALSE(ScheduleViolation(event_, kNow).has_value());
+  ASSERT_TRUE(ScheduleViolation(event_, kNow - 1).has_value());
+  EXPECT_EQ(ScheduleViolation(event_, kNow - 1)->pointer, "/scheduled_at");
+  ASSERT_TRUE(DecodeWith(R"("priority":"low")"));
+  EXPECT_FALSE(ScheduleViolation(event_, 0).has_value());
+}
+
 TEST_F(EventDecoderTest, MaxRetries) {
   const std::pair<std::string_view, int> good[] = {{"3", 3},
                                                    {"1", 1},
@@ -353,9 +386,9 @@ TEST_F(EventDecoderTest, TheRootMustBeAnObject) {
 
 TEST_F(EventDecoderTest, KnownFieldsStandOnce) {
   for (const std::string_view field :
-       {"id",       "from",     "to",        "cc",          "bcc",         "reply_to", "subject",
-        "template", "data",     "html",      "text",        "attachments", "headers",  "tags",
-        "metadata", "priority", "timestamp", "retry_count", "max_retries", "status"}) {
+       {"id",        "from",         "to",         "cc",          "bcc",         "reply_to", "subject",  "template",
+        "data",      "html",         "text",       "attachments", "headers",     "tags",     "metadata", "priority",
+        "timestamp", "scheduled_at", "expires_at", "retry_count", "max_retries", "status"}) {
     const std::string twice = "\"" + std::string(field) + "\":null,\"" + std::string(field) + "\":null";
     EXPECT_FALSE(Decode("{\"message\":{" + twice + "}}")) << field;
     EXPECT_EQ(Why().at(0),
@@ -371,7 +404,7 @@ TEST_F(EventDecoderTest, KnownFieldsStandOnce) {
 
 TEST_F(EventDecoderTest, QueueIgnoresUnknownFields) {
   EXPECT_TRUE(Decode(
-      R"({"version":2,"meta":{"to":1},"message":{"To":1,"to":"a@b","template":"t","scheduled_at":"x","html":null,"tracking":[["a"]]}})"));
+      R"({"version":2,"meta":{"to":1},"message":{"To":1,"to":"a@b","template":"t","schedule":"x","html":null,"tracking":[["a"]]}})"));
   EXPECT_EQ(event_.to[0].address, "a@b");
 }
 
@@ -386,8 +419,8 @@ TEST_F(EventDecoderTest, ApiRefusesUnknownMessageFields) {
       DecodeWith(R"("scheduled_att":"2030-01-01T00:00:00Z","a/b~c":1,"":2,"type":"x","state":1)", Strictness::kApi));
   const std::string known =
       "; known are id, from, to, cc, bcc, reply_to, subject, template, data, html, text, attachments, headers, tags, "
-      "metadata, priority, timestamp, retry_count, max_retries, status";
-  EXPECT_EQ(Why(), (Violations{{"/scheduled_att", "unknown field \"scheduled_att\"" + known},
+      "metadata, priority, timestamp, scheduled_at, expires_at, retry_count, max_retries, status";
+  EXPECT_EQ(Why(), (Violations{{"/scheduled_att", "unknown field \"scheduled_att\"; did you mean \"scheduled_at\"?"},
                                {"/a~1b~0c", "unknown field \"a/b~c\"" + known},
                                {"/", "unknown field \"\"" + known},
                                {"/type", "unknown field \"type\"" + known},

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <utility>
+
 #include "postbus/abi/outcome.h"
 
 namespace postbus {
@@ -96,6 +99,44 @@ TEST(RetryPolicy, TooOldIsDeadLetteredInsteadOfTriedAgain) {
   AttemptFacts sent = Facts(POSTBUS_ACCEPTED);
   sent.age_ms = 1'000'000;
   EXPECT_EQ(Decide(Config(), sent).action, Action::kComplete);
+}
+
+TEST(RetryPolicy, ADeferralHasAJitterOfATenthAtTheMostAndNoMoreThanWaitsInMemory) {
+  const RetryConfig config = {.max_retries = 3, .max_retries_limit = 20, .backoff_ms = {1'000, 30'000, 3'600'000}};
+  for (const auto& [spent, most_ms] : {std::pair{0, int64_t{100}}, {1, int64_t{3'000}}, {2, kMaxJitterMs}}) {
+    AttemptFacts facts = Facts(POSTBUS_TRANSIENT);
+    facts.attempts_spent = spent;
+    const int64_t backoff_ms = config.backoff_ms[static_cast<size_t>(spent)];
+    std::set<int64_t> delays;
+    for (facts.spread = 0; facts.spread < 20'000; ++facts.spread) delays.insert(Decide(config, facts).delay_ms);
+    EXPECT_EQ(*delays.begin(), backoff_ms) << "never shorter";
+    EXPECT_EQ(*delays.rbegin(), backoff_ms + most_ms);
+    EXPECT_EQ(delays.size(), static_cast<size_t>(most_ms) + 1) << "mails are spread over all of it";
+  }
+  AttemptFacts asked = Facts(POSTBUS_TRANSIENT);
+  asked.retry_after_ms = 7'200'000;
+  asked.spread = 12'345'678'901;
+  EXPECT_GE(Decide(config, asked).delay_ms, 7'200'000);
+  AttemptFacts waits = Facts(POSTBUS_NOT_SENT);
+  waits.spread = 12'345'678'901;
+  EXPECT_EQ(Decide(config, waits).delay_ms, 100) << "what waits in memory needs none";
+}
+
+TEST(RetryPolicy, WhatWouldComeTooLateExpiresAtOnce) {
+  for (const int32_t outcome :
+       {POSTBUS_TRANSIENT, POSTBUS_IN_DOUBT, POSTBUS_THROTTLED, POSTBUS_NOT_SENT, POSTBUS_PROVIDER_FAULT}) {
+    AttemptFacts facts = Facts(outcome);
+    const Decision without = Decide(Config(), facts);
+    facts.expires_in_ms = without.delay_ms;
+    EXPECT_EQ(Decide(Config(), facts).action, Action::kExpire) << outcome;
+    facts.expires_in_ms = without.delay_ms + 1;
+    EXPECT_EQ(Decide(Config(), facts), without) << outcome;
+  }
+  AttemptFacts final = Facts(POSTBUS_REJECTED_MESSAGE);
+  final.expires_in_ms = 0;
+  EXPECT_EQ(Decide(Config(), final).action, Action::kDeadLetter);
+  final.outcome = POSTBUS_ACCEPTED;
+  EXPECT_EQ(Decide(Config(), final).action, Action::kComplete);
 }
 
 TEST(RetryPolicy, AHugeRetryAfterDoesNotOverflow) {

@@ -131,7 +131,7 @@ TEST_F(WorkerTest, ATransientOneIsDeferredWithAPatchedCopy) {
   EXPECT_EQ(turn.deferred[0].attempt, 2);
   EXPECT_EQ(turn.deferred[0].outcome_class, "transient");
   EXPECT_GE(turn.deferred[0].due_unix_ms, before + 30'000);
-  EXPECT_LT(turn.deferred[0].due_unix_ms, UnixTimeMs() + 31'000);
+  EXPECT_LT(turn.deferred[0].due_unix_ms, UnixTimeMs() + 33'001) << "a jitter of a tenth at the most";
   std::string expected = Event("\"transient@x.org\"", "id-2");
   expected.replace(expected.find("\"retry_count\":0"), 15, "\"retry_count\":2");
   EXPECT_EQ(turn.deferred[0].value, expected);
@@ -532,6 +532,118 @@ TEST_F(WorkerTest, NothingIsSentWithoutAPermit) {
   EXPECT_FALSE(queue_.turns()[id].over());
   queue_.permit().Extend(INT64_MAX);
   EXPECT_EQ(queue_.Await(id).completed, 1);
+}
+
+// ,"scheduled_at":"…" or the like, so long from now.
+std::string At(std::string_view field, int64_t ms_from_now) {
+  return ",\"" + std::string(field) + "\":\"" + FormatRfc3339(UnixTimeMs() + ms_from_now) + "\"";
+}
+
+TEST_F(WorkerTest, AScheduledEventComesBackAtItsTimeAndHasCostNothing) {
+  Start();
+  EventHeaders headers;
+  headers.recipients = RecipientSet{0b10};
+  const int64_t before = UnixTimeMs();
+  const std::string value = Event(R"(["a@x.org","accepted@x.org"])", "id-1", At("scheduled_at", 3'600'000));
+  const auto turn = queue_.Await(queue_.Add(value, headers));
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.deferred.size(), 1u);
+  EXPECT_GE(turn.deferred[0].due_unix_ms, before + 3'600'000);
+  EXPECT_LE(turn.deferred[0].due_unix_ms, UnixTimeMs() + 3'600'000);
+  EXPECT_EQ(turn.deferred[0].attempt, 0);
+  EXPECT_EQ(turn.deferred[0].outcome_class, "scheduled");
+  EXPECT_EQ(turn.deferred[0].recipients, RecipientSet{0b10});
+  EXPECT_EQ(turn.deferred[0].value, value);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kScheduled);
+  EXPECT_EQ(turn.reports[0].due_unix_ms, turn.deferred[0].due_unix_ms);
+  EXPECT_EQ(Recorded(), "") << "nothing was handed to a transport";
+
+  // The queue has judged the time it waited for. This host's clock may be behind.
+  headers.due_unix_ms = turn.deferred[0].due_unix_ms;
+  const auto back = queue_.Await(queue_.Add(value, headers));
+  ASSERT_EQ(back.reports.size(), 1u);
+  EXPECT_EQ(back.reports[0].change, Change::kSent);
+  EXPECT_EQ(back.reports[0].attempt, 1);
+}
+
+TEST_F(WorkerTest, ATimeInThePastMeansNow) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event("\"accepted@x.org\"", "id-1", At("scheduled_at", -1))));
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+}
+
+TEST_F(WorkerTest, WhatIsScheduledTooFarAheadIsInvalid) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event("\"a@x.org\"", "", R"(,"scheduled_at":"9999-01-01T00:00:00Z")")));
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "invalid_event");
+  EXPECT_NE(turn.dead_letters[0].message.find("/scheduled_at"), std::string::npos) << turn.dead_letters[0].message;
+}
+
+TEST_F(WorkerTest, TheAgeOfAScheduledEventBeginsAtItsTime) {
+  config_.retry.max_age_ms = 60'000;
+  Start();
+  EventHeaders headers;
+  headers.accepted_at_unix_ms = UnixTimeMs() - 3'600'000;
+  const auto young = queue_.Await(queue_.Add(Event("\"transient@x.org\"", "", At("scheduled_at", -1'000)), headers));
+  EXPECT_EQ(young.deferred.size(), 1u);
+  const auto old = queue_.Await(queue_.Add(Event("\"transient@x.org\"", "", At("scheduled_at", -61'000)), headers));
+  ASSERT_EQ(old.dead_letters.size(), 1u);
+  EXPECT_EQ(old.dead_letters[0].outcome_class, "max_age");
+}
+
+TEST_F(WorkerTest, WhatHasExpiredIsNotSent) {
+  Start();
+  const auto turn =
+      queue_.Await(queue_.Add(Event(R"(["accepted@x.org","accepted+2@x.org"])", "id-1", At("expires_at", -1))));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kExpired);
+  EXPECT_EQ(turn.reports[0].id, "id-1");
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(2));
+  EXPECT_EQ(Recorded(), "");
+  EXPECT_NE(metrics_.Serialize().find("postbus_emails_unsent_total{reason=\"expired\"} 2"), std::string::npos);
+}
+
+TEST_F(WorkerTest, WhatWouldBeTriedAgainTooLateExpiresForThoseRecipients) {
+  Start();
+  const auto turn =
+      queue_.Await(queue_.Add(Event(R"(["accepted@x.org","transient@x.org"])", "id-1", At("expires_at", 20'000))));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(turn.deferred.empty()) << "the first backoff is 30 s";
+  ASSERT_EQ(turn.reports.size(), 2u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+  EXPECT_EQ(turn.reports[1].change, Change::kExpired);
+  EXPECT_EQ(turn.reports[1].recipients, RecipientSet{0b10});
+  EXPECT_EQ(turn.reports[1].outcome, "transient") << "what was said of the last attempt";
+}
+
+TEST_F(WorkerTest, NoPermitIsGivenToWhatHasExpired) {
+  Start();
+  const TurnId id = queue_.Add(Event("\"past-deadline@x.org\"", "id-1", At("expires_at", 700)));
+  const auto turn = queue_.Await(id);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kExpired);
+}
+
+TEST_F(WorkerTest, WhatWaitsForAProviderExpiresThere) {
+  std::ofstream(fault_file_) << "x";
+  Start();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 30; ++i) {
+    turns.push_back(queue_.Add(
+        Event("\"fault-while-file+" + std::to_string(i) + "@x.org\"", "e" + std::to_string(i), At("expires_at", 900))));
+  }
+  for (const TurnId id : turns) {
+    const auto turn = queue_.Await(id);
+    EXPECT_EQ(turn.completed, 1);
+    EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kExpired);
+  }
 }
 
 TEST_F(WorkerTest, ASecondCompletionIsIgnoredAndCounted) {

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "tests/support/smtp/scripted_smtp_server.h"
@@ -88,6 +90,28 @@ TEST_F(DirectTest, WhatMayWorkLaterIsNotTriedAgain) {
   EXPECT_EQ(answer.status().kind(), ErrorKind::kUnavailable);
   EXPECT_TRUE(answer.status().message().starts_with("not sent: transient 450 ")) << answer.status().message();
   EXPECT_EQ(server_.complete().size(), 0u);
+}
+
+TEST_F(DirectTest, NothingWaitsForATimeToComeAndNothingIsSentTooLate) {
+  auto sender = Open();
+  ASSERT_NE(sender, nullptr);
+  const auto send = [&](const std::string& field, const std::string& time) {
+    return Await(sender->SendMessage(R"({"from":"a@example.com","to":"b@example.com","subject":"s","text":"t",")" +
+                                     field + "\":\"" + time + "\"}"));
+  };
+  const time_t in_an_hour = time(nullptr) + 3600;
+  char later[32];
+  strftime(later, sizeof later, "%Y-%m-%dT%H:%M:%SZ", gmtime(&in_an_hour));
+  for (const auto& [field, time, reason] :
+       {std::tuple{"scheduled_at", static_cast<const char*>(later), "not sent: it is scheduled for later"},
+        std::tuple{"expires_at", "2025-12-25T20:00:00Z", "not sent: expired"}}) {
+    const Answer answer = send(field, time);
+    ASSERT_FALSE(answer.ok());
+    EXPECT_EQ(answer.status().kind(), ErrorKind::kInvalid);
+    EXPECT_TRUE(answer.status().message().starts_with(reason)) << answer.status().message();
+  }
+  EXPECT_EQ(server_.complete().size(), 0u);
+  EXPECT_TRUE(send("scheduled_at", "2025-12-25T20:00:00Z").ok());
 }
 
 TEST_F(DirectTest, NoReplyAfterTheDotIsUncertain) {

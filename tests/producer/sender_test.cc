@@ -78,6 +78,10 @@ TEST_F(SenderTest, BadInputIsAnErrorBeforeAnythingIsTaken) {
   EXPECT_NE(
       ErrorOf(sender_.SendMessage(R"({"to":"a@b.example","template":"t","scheduled":1})", {})).find("/scheduled: "),
       std::string::npos);
+  EXPECT_NE(
+      ErrorOf(sender_.SendMessage(R"({"to":"a@b.example","template":"t","scheduled_at":"9999-01-01T00:00:00Z"})", {}))
+          .find("/scheduled_at: "),
+      std::string::npos);
   EXPECT_TRUE(sender_.sent().empty());
 }
 

@@ -50,7 +50,9 @@ TEST(StatusRecord, NamesEveryChange) {
   const std::pair<Change, std::string> changes[] = {{Change::kQueued, "\"queued\",\"status\":\"pending\""},
                                                     {Change::kSent, "\"sent\",\"status\":\"sent\""},
                                                     {Change::kDeferred, "\"deferred\",\"status\":\"pending\""},
-                                                    {Change::kDeadLettered, "\"dead_lettered\",\"status\":\"failed\""}};
+                                                    {Change::kDeadLettered, "\"dead_lettered\",\"status\":\"failed\""},
+                                                    {Change::kScheduled, "\"scheduled\",\"status\":\"pending\""},
+                                                    {Change::kExpired, "\"expired\",\"status\":\"failed\""}};
   for (const auto& [change, expected] : changes) {
     StatusRecord record;
     record.id = "i";

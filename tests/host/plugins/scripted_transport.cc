@@ -1,8 +1,9 @@
 // A transport for tests of the pipeline: what becomes of a recipient is its local part, up to the first "+":
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
-// provider fault while the file named by option `fault_file` exists); twice (completes a second time); hold (completes
-// when cancelled or quiesced), hold-while-file; crash (ends the process by SIGABRT). Completes from a thread of its
-// own, permits asked as a real transport would.
+// provider fault while the file named by option `fault_file` exists); twice (completes a second time); past-deadline
+// (asks for its permit when the mail's deadline has passed); hold (completes when cancelled or quiesced),
+// hold-while-file; crash (ends the process by SIGABRT). Completes from a thread of its own, permits asked as a real
+// transport would.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -173,6 +174,9 @@ class Scripted : public sdk::Transport {
     if (!record_file_.empty()) Record(mail);
     const uint64_t token = mail.token;
     uint8_t verdict = POSTBUS_ABORT;
+    if (Word(mail.recipients[0]) == "past-deadline") {
+      std::this_thread::sleep_for(std::chrono::milliseconds(std::max<int64_t>(0, mail.deadline_ms - host_.NowMs())));
+    }
     host_.PermitSend(std::span(&token, 1), std::span(&verdict, 1));
     if (verdict != POSTBUS_GO) return host_.Complete(token, sdk::Outcome::NotSent("the host said no"));
     std::vector<postbus_recipient_result> results(mail.n_recipients);
