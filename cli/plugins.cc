@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <set>
 
 #include "cli/command.h"
 #include "cli/new_plugin.h"
@@ -138,21 +137,6 @@ std::string OptionJson(const postbus_option& option) {
   if (!PluginText(option.unit).empty()) AddJsonMember("unit", PluginText(option.unit), json);
   AddJsonMember("description", PluginText(option.description), json);
   return json + "}";
-}
-
-// Where two directories have a file of one name, the first is the one that is used.
-std::vector<fs::path> PluginFiles(const std::vector<fs::path>& directories) {
-  std::set<std::string> names;
-  std::vector<fs::path> files;
-  for (const fs::path& directory : directories) {
-    std::error_code error;
-    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-      const fs::path& path = entry->path();
-      if (path.extension() == ".so" && names.insert(path.stem().string()).second) files.push_back(fs::absolute(path));
-    }
-  }
-  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) { return a.stem() < b.stem(); });
-  return files;
 }
 
 void List(const PluginsOptions& options) {

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/template_files.h"
 #include "event/clock.h"
+#include "host/json_schema.h"
 #include "host/log.h"
 #include "host/plugin_set.h"
 #include "queue/kafka/topics.h"
@@ -21,6 +22,7 @@ struct ValidateOptions {
   bool connect = false;
   std::vector<std::string> probe;  // names of transports
   bool api = false;
+  bool schema = false;
 };
 
 constexpr int64_t kConnectWithinMs = 15'000;
@@ -114,7 +116,20 @@ void Probe(Transport& transport, Findings& findings) {
        status.ok() ? Status() : Status(status.kind(), "transport " + std::string(status.message())), findings);
 }
 
+// Of what the plugins in the directories are and this postbus reads.
+void PrintSchema(const ConfigOptions& options) {
+  std::vector<NamedPlugin> plugins;
+  for (const auto& file : PluginFiles(PluginDirectories(options.file.empty() ? Config() : options.LoadOrExit()))) {
+    auto library = PluginLibrary::Load(file);
+    if (!library.ok()) Die(library.status());
+    plugins.push_back({.name = file.stem().string(), .library = std::move(*library)});
+  }
+  std::fputs(ConfigSchema(plugins).c_str(), stdout);
+}
+
 void Validate(const ValidateOptions& options) {
+  if (options.schema) return PrintSchema(options.config);
+  if (options.config.file.empty()) throw CLI::RequiredError("--config");
   const Config config = options.config.LoadOrExit();
   Log log(config.log);
   NoSink sink;
@@ -149,13 +164,15 @@ void AddValidateCommand(CLI::App& program) {
   auto options = std::make_shared<ValidateOptions>();
   CLI::App* command =
       program.add_subcommand("validate", "Checks the configuration, loads its plugins and templates; sends nothing");
-  options->config.AddTo(*command);
+  options->config.AddTo(*command, false);
   command->add_flag("--connect", options->connect,
                     "Also asks the queue and each transport's server; exit 69 if one fails");
   command->add_option("--probe", options->probe, "Also asks this transport's server; may be given several times")
       ->type_name("NAME")
       ->allow_extra_args(false);
   command->add_flag("--api", options->api, "Checks only what `postbus api` needs: leaves the transports out");
+  command->add_flag("--schema", options->schema,
+                    "Prints the JSON Schema of the configuration, for editors; with -c its plugin directories, too");
   AddExample(*command, "postbus validate -c config/single-node.yaml");
   command->callback([options] { Validate(*options); });
 }

@@ -12,6 +12,7 @@
 
 #include "event/address.h"
 #include "event/email_event.h"
+#include "host/json_schema.h"
 #include "host/plugin_options.h"
 #include "host/read_file.h"
 #include "host/recipient_policy.h"
@@ -76,6 +77,14 @@ class Loader {
     return text;
   }
 
+  // ConfigKeys() listens to what is asked for; the first that is said of a key is the most exact.
+  void RecordKeys(std::vector<ConfigKey>& keys) { keys_ = &keys; }
+  void Record(const std::string& path, const std::string& schema) {
+    if (keys_ == nullptr) return;
+    const auto is_it = [&path](const ConfigKey& key) { return key.path == path; };
+    if (std::none_of(keys_->begin(), keys_->end(), is_it)) keys_->push_back({path, schema});
+  }
+
   Status Outcome() const {
     if (problems_.empty()) return {};
     std::string all;
@@ -92,6 +101,7 @@ class Loader {
   const Environment& environment_;
   std::set<std::string> overridden_;
   std::vector<std::string> problems_;
+  std::vector<ConfigKey>* keys_ = nullptr;
 };
 
 // One mapping of the file. Reads the keys it is asked for; Done reports the others with the nearest of those.
@@ -130,6 +140,7 @@ class Section {
   // Reads `key` into `target` where it is set. `parse` gives an optional; nothing means that the value is no `kind`.
   template <typename T, typename Parse>
   void Read(std::string_view key, T& target, Parse parse, std::string_view kind) {
+    loader_.Record(PathOf(key), TextSchema());
     const YAML::Node node = Get(key);
     if (!node.IsDefined()) return;
     const auto text = loader_.ReadText(node, PathOf(key));
@@ -146,6 +157,7 @@ class Section {
 
   template <typename T>
   void ReadInteger(std::string_view key, T& target, int64_t minimum, int64_t maximum) {
+    loader_.Record(PathOf(key), IntegerSchema(minimum, maximum));
     Read(
         key, target,
         [=](const std::string& text) -> std::optional<int64_t> {
@@ -158,6 +170,7 @@ class Section {
   }
 
   void ReadDecimal(std::string_view key, double& target, double minimum, double maximum, std::string_view kind) {
+    loader_.Record(PathOf(key), NumberSchema());
     Read(
         key, target,
         [=](const std::string& text) -> std::optional<double> {
@@ -171,17 +184,24 @@ class Section {
   }
 
   void ReadDuration(std::string_view key, int64_t& target_ms) {
+    loader_.Record(PathOf(key), DurationSchema());
     Read(key, target_ms, ParseDurationMs, "duration such as 30s, 10m or 5d");
   }
 
   void ReadSize(std::string_view key, size_t& target) {
+    loader_.Record(PathOf(key), SizeSchema());
     Read(key, target, ParseSizeBytes, "size such as 900KiB or 10MiB");
   }
 
   template <typename T>
   void ReadChoice(std::string_view key, T& target, std::initializer_list<std::pair<std::string_view, T>> choices) {
     std::string kind = "one of";
-    for (const auto& [name, value] : choices) kind += " " + std::string(name);
+    std::vector<std::string_view> names;
+    for (const auto& [name, value] : choices) {
+      kind += " " + std::string(name);
+      names.push_back(name);
+    }
+    loader_.Record(PathOf(key), ChoiceSchema(names));
     Read(
         key, target,
         [&](const std::string& text) -> std::optional<T> {
@@ -201,6 +221,7 @@ class Section {
   // Each element of a sequence with its path; a scalar counts as one element.
   template <typename Visit>
   void ForEachText(std::string_view key, Visit visit) {
+    loader_.Record(PathOf(key), TextsSchema());
     const YAML::Node node = Get(key);
     if (!node.IsDefined()) return;
     if (node.IsScalar()) {
@@ -215,6 +236,7 @@ class Section {
   }
 
   void ReadListen(std::string_view key, ListenConfig& target) {
+    loader_.Record(PathOf(key), TextSchema());
     const YAML::Node node = Get(key);
     target.mark = node.IsDefined() ? loader_.MarkOf(node, PathOf(key)) : loader_.MarkOf(node_, path_);
     if (!node.IsDefined()) return;
@@ -309,6 +331,7 @@ void ReadQueue(Section section, QueueConfig& queue) {
   kafka.ReadString("group_id", queue.kafka.group_id);
   Section passed_on = kafka.Sub("librdkafka");
   passed_on.ForEachEntry([&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
+    passed_on.loader().Record(passed_on.PathOf(key), TextSchema());
     if (const auto text = passed_on.loader().ReadText(value, passed_on.PathOf(key))) {
       queue.kafka.librdkafka[key] = text->value;
     }
@@ -346,6 +369,7 @@ void ReadPlugin(Section& section, PluginConfig& plugin) {
   Section options = section.Sub("options");
   options.ForEachEntry([&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
     const std::string path = options.PathOf(key);
+    loader.Record(path, TextsSchema());
     ConfiguredOption option;
     option.name = key;
     option.name_mark = loader.MarkOf(name, path);
@@ -512,9 +536,10 @@ void ReadRetry(Section section, RetryConfig& retry) {
 
 // The mailbox at `key`, checked and as it is written; "" is none.
 void ReadMailbox(Section& section, std::string_view key, Loader& loader, std::string& target) {
+  const std::string path = section.PathOf(key);
+  loader.Record(path, TextSchema());
   const YAML::Node node = section.Get(key);
   if (!node.IsDefined()) return;
-  const std::string path = section.PathOf(key);
   const auto text = loader.ReadText(node, path);
   if (!text || text->value.empty()) return;
   if (auto mailbox = ParseMailbox(text->value); !mailbox.ok()) {
@@ -631,6 +656,24 @@ Status Override(YAML::Node root, const std::string& path, const YAML::Node& valu
 }
 
 }  // namespace
+
+std::vector<ConfigKey> ConfigKeys() {
+  // Whatever is only looked into where it is there.
+  constexpr const char* kOneOfEach = R"(
+queue: { kafka: { librdkafka: { "*": "" } } }
+renderer: { plugin: p, options: { "*": "" } }
+transports: { "*": { plugin: p, options: { "*": "" }, rate_limit: { per_domain: { "*": { } } } } }
+routes: [ { split: { "*": 1 } } ]
+recipients: { allow: ["*"] }
+)";
+  std::vector<ConfigKey> keys;
+  const Environment nothing_is_set = [](std::string_view) { return std::nullopt; };
+  Loader loader("postbus.yaml", nothing_is_set);
+  loader.RecordKeys(keys);
+  Config ignored;
+  ReadRoot(Section(loader, YAML::Load(kOneOfEach), ""), loader, ignored);
+  return keys;
+}
 
 std::optional<std::string> ProcessEnvironment(std::string_view name) {
   const char* value = std::getenv(std::string(name).c_str());

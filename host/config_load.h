@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "event/status.h"
 #include "host/config.h"
@@ -21,6 +22,14 @@ std::optional<std::string> ProcessEnvironment(std::string_view name);
 // directory. Plugins are not loaded: their options stay untyped (host/plugin_options.h).
 Result<Config> LoadConfig(const std::string& path, std::span<const std::string> overrides = {},
                           const Environment& environment = ProcessEnvironment);
+
+// Every key that LoadConfig knows, in the order in which it reads them, with what it takes there as JSON Schema. `*`
+// stands for a name of one's own, `0` for each element of a list: "transports.*.breaker.failures", "routes.0.use".
+struct ConfigKey {
+  std::string path;
+  std::string schema;
+};
+std::vector<ConfigKey> ConfigKeys();
 
 // `${VAR}`, `${VAR:-default}`, `${file:path}` and `$$` in `text`. Names of what was put in are appended to `variables`,
 // separated by ", ". `base_dir` is what a relative file path is relative to.

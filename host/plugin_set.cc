@@ -1,5 +1,8 @@
 #include "host/plugin_set.h"
 
+#include <algorithm>
+#include <set>
+
 namespace postbus {
 namespace {
 
@@ -24,6 +27,23 @@ std::vector<std::filesystem::path> PluginDirectories(const Config& config) {
     directories.push_back(root / "lib" / "postbus" / "plugins");
   }
   return directories;
+}
+
+std::vector<std::filesystem::path> PluginFiles(const std::vector<std::filesystem::path>& directories) {
+  std::set<std::string> names;
+  std::vector<std::filesystem::path> files;
+  for (const std::filesystem::path& directory : directories) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error)) {
+      const std::filesystem::path& path = entry->path();
+      if (path.extension() == ".so" && names.insert(path.stem().string()).second)
+        files.push_back(std::filesystem::absolute(path));
+    }
+  }
+  std::sort(files.begin(), files.end(),
+            [](const std::filesystem::path& a, const std::filesystem::path& b) { return a.stem() < b.stem(); });
+  return files;
 }
 
 std::filesystem::path PluginCopyDirectory(const Config& config) {

@@ -16,6 +16,10 @@ namespace postbus {
 // Where plugins are looked for: `plugins.directories`, then <exe>/../plugins and <exe>/../lib/postbus/plugins.
 std::vector<std::filesystem::path> PluginDirectories(const Config& config);
 
+// The plugins' files in them, by name. Where two directories have a file of one name, the first is the one that is
+// used.
+std::vector<std::filesystem::path> PluginFiles(const std::vector<std::filesystem::path>& directories);
+
 // Where Config::copy_plugins puts the copies.
 std::filesystem::path PluginCopyDirectory(const Config& config);
 

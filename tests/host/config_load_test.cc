@@ -68,6 +68,7 @@ TEST_F(ConfigLoad, ReadsAMinimalFile) {
 TEST_F(ConfigLoad, EveryFileThatIsShippedLoads) {
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(POSTBUS_SOURCE_DIR "/config")) {
+    if (entry.path().extension() != ".yaml") continue;
     const auto config = LoadConfig(entry.path(), {}, [](std::string_view) { return std::optional<std::string>(); });
     EXPECT_TRUE(config.ok()) << config.status().message();
     ++files;
