@@ -131,7 +131,7 @@ class Dockerfile(e2e.TestCase):
         names = [name for name in names if not name.startswith(("libpostbus", "libasan", "libubsan", "libtsan", "ld-"))]
         packages = set()
         for name in names:
-            found = subprocess.run(["dpkg", "-S", f"*/{name}"], capture_output=True, text=True)
+            found = subprocess.run(["dpkg", "-S", f"*-linux-gnu/{name}"], capture_output=True, text=True)
             if found.returncode != 0:
                 raise unittest.SkipTest(f"{name} is of no Debian package here")
             packages.add(found.stdout.split(":", 1)[0])
