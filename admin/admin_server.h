@@ -1,4 +1,4 @@
-// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz, POST /-/reload.
+// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz, POST /-/reload, /-/pause, /-/resume.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include "event/status.h"
 #include "host/config.h"
 #include "host/metrics.h"
+#include "host/pauses.h"
 
 namespace postbus {
 
@@ -15,6 +16,7 @@ namespace postbus {
 struct AdminActions {
   std::function<Status()> ready;          // does this process do its work?
   std::function<void(HttpReply)> reload;  // reads the configuration again and answers what came of it
+  Pauses* pauses = nullptr;               // of the transports
 };
 
 // Starts it on config.admin.listen. /livez never depends on anything outside the process. Metrics and whatever the

@@ -59,5 +59,6 @@ void AddPluginsCommand(CLI::App& program);
 void AddRenderCommand(CLI::App& program);
 void AddExplainCommand(CLI::App& program);
 void AddDlqCommand(CLI::App& program);
+void AddPauseCommands(CLI::App& program);  // pause, resume
 
 }  // namespace postbus

@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   postbus::AddRenderCommand(program);
   postbus::AddExplainCommand(program);
   postbus::AddDlqCommand(program);
+  postbus::AddPauseCommands(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

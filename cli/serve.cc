@@ -160,9 +160,11 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   auto loaded = LoadRenderer(config, log.Named("renderer"));  // the API checks what it accepts
   if (!loaded.ok()) Die(loaded.status());
   std::shared_ptr<const Renderer> renderer = std::move(*loaded);
+  auto pauses = Pauses::Open(config.queue.state_dir + "/paused");
+  if (!pauses.ok()) Die(pauses.status());
   std::unique_ptr<Worker> worker;
   if (roles.host) {
-    auto started = Worker::Start(config, renderer, **queue, metrics, log);
+    auto started = Worker::Start(config, renderer, **queue, metrics, log, pauses->get());
     if (!started.ok()) Die(started.status());
     worker = std::move(*started);
   }
@@ -170,8 +172,13 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   ReloadRequests reload_requests;
   auto admin =
       StartAdminServer(config, metrics,
-                       {.ready = [&queue] { return (*queue)->Health(); },
-                        .reload = [&reload_requests](HttpReply reply) { reload_requests.Add(std::move(reply)); }});
+                       {.ready =
+                            [&queue, &worker] {
+                              Status status = (*queue)->Health();
+                              return status.ok() && worker != nullptr ? worker->Health() : std::move(status);
+                            },
+                        .reload = [&reload_requests](HttpReply reply) { reload_requests.Add(std::move(reply)); },
+                        .pauses = pauses->get()});
   if (!admin.ok()) Die(admin.status());
   std::unique_ptr<HttpServer> api;
   if (roles.api) {

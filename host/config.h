@@ -99,10 +99,17 @@ struct RetryConfig {
   int64_t max_age_ms = 5LL * 24 * 3600 * 1000;
 };
 
+// When something counts as stuck (host/watchdog.h). No keys: a healthy host is far from it.
+struct WatchdogConfig {
+  int64_t silent_ms = 10'000;            // a shard that makes no round
+  int64_t owes_answer_ms = 16 * 60'000;  // a transport's mail: 5 min to the point of no return, 10 for the answer
+};
+
 struct HostConfig {
   int max_in_flight = 4000;
   int threads = 1;  // shards
   int64_t drain_timeout_ms = 25'000;
+  WatchdogConfig watchdog;
 };
 
 struct LogConfig {

@@ -27,6 +27,8 @@ enum Metric : size_t {
   kFailovers,
   kBreakerOpen,
   kRateLimit,
+  kPaused,
+  kStuck,
   kDeadLetters,
   kDeferrals,
   kUnsent,
@@ -65,6 +67,9 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
     {"postbus_transport_rate_limit", "gauge", "transport",
      "Mails a second that this host may send by the transport at present: its share of rate_limit, or less while the "
      "provider throttles; 0 = no limit."},
+    {"postbus_transport_paused", "gauge", "transport", "1 = paused by the operator (`postbus pause`)."},
+    {"postbus_stuck", "gauge", "what",
+     "1 = it does not go on: a transport, the renderer or a shard. The host should be restarted."},
     {"postbus_email_dlq_total", "counter", "reason", "Recipients dead-lettered."},
     {"postbus_email_retries_total", "counter", "reason", "Recipients put off to a later time."},
     {"postbus_emails_unsent_total", "counter", "reason", "Recipients that got no mail since it had expired."},
@@ -162,6 +167,7 @@ struct Metrics::TransportCounters::Impl {
   Counter* failovers = nullptr;
   prometheus::Gauge* breaker_open = nullptr;
   prometheus::Gauge* rate_limit = nullptr;
+  prometheus::Gauge* paused = nullptr;
 };
 
 struct Metrics::Impl {
@@ -173,6 +179,9 @@ struct Metrics::Impl {
       prometheus::BuildGauge().Name(Name(kBreakerOpen)).Help(Help(kBreakerOpen)).Register(registry);
   Family<prometheus::Gauge>& rate_limit =
       prometheus::BuildGauge().Name(Name(kRateLimit)).Help(Help(kRateLimit)).Register(registry);
+  Family<prometheus::Gauge>& paused =
+      prometheus::BuildGauge().Name(Name(kPaused)).Help(Help(kPaused)).Register(registry);
+  Family<prometheus::Gauge>& stuck = prometheus::BuildGauge().Name(Name(kStuck)).Help(Help(kStuck)).Register(registry);
   Family<Counter>& dead_letters = CounterFamily(registry, kDeadLetters);
   Family<Counter>& deferrals = CounterFamily(registry, kDeferrals);
   Family<Counter>& unsent = CounterFamily(registry, kUnsent);
@@ -223,6 +232,7 @@ Metrics::TransportCounters Metrics::ForTransport(std::string_view name) {
   counters.impl_->failovers = &impl_->failovers.Add({{"transport", transport}});
   counters.impl_->breaker_open = &impl_->breaker_open.Add({{"transport", transport}});
   counters.impl_->rate_limit = &impl_->rate_limit.Add({{"transport", transport}});
+  counters.impl_->paused = &impl_->paused.Add({{"transport", transport}});
   return counters;
 }
 
@@ -236,6 +246,10 @@ void Metrics::TransportCounters::CountFailover() { impl_->failovers->Increment()
 void Metrics::TransportCounters::CountBreaker(bool opens) { impl_->breaker_open->Increment(opens ? 1 : -1); }
 
 void Metrics::TransportCounters::SetRateLimit(double per_second) { impl_->rate_limit->Set(per_second); }
+
+void Metrics::TransportCounters::SetPaused(bool paused) { impl_->paused->Set(paused ? 1 : 0); }
+
+void Metrics::SetStuck(const std::string& what, bool stuck) { impl_->stuck.Add({{"what", what}}).Set(stuck ? 1 : 0); }
 
 void Metrics::CountConsumed(Priority priority) { impl_->consumed[static_cast<size_t>(priority)]->Increment(); }
 

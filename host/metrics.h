@@ -41,6 +41,7 @@ class Metrics {
     void CountFailover();           // a mail goes by another transport since this one fails
     void CountBreaker(bool opens);  // a shard's breaker opens, or closes again
     void SetRateLimit(double per_second);
+    void SetPaused(bool paused);
 
    private:
     friend class Metrics;
@@ -57,6 +58,7 @@ class Metrics {
   void ObserveRender(double seconds);                       // decode to composed
   void ObserveSend(double seconds);                         // submit to completion
   void SetInFlight(size_t shard, double n);
+  void SetStuck(const std::string& what, bool stuck);
   void CountRequest(std::string_view route, int status);
   void CountReload(bool succeeded);
   void SetGeneration(uint64_t number);  // from now on this one

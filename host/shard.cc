@@ -125,6 +125,16 @@ class Shard::Impl {
     Wake();
   }
 
+  Pulse pulse() const {
+    const Busy busy = busy_.load(std::memory_order_acquire);
+    const std::lock_guard lock(pulse_mutex_);
+    return {.round_boot_ms = round_boot_ms_.load(std::memory_order_acquire),
+            .busy_with = busy == Busy::kRendering    ? "renderer"
+                         : busy == Busy::kSubmitting ? "transport " + submits_to_
+                                                     : "",
+            .owe_an_answer = owe_an_answer_};
+  }
+
   bool idle() const { return in_use_.load(std::memory_order_acquire) == 0; }
 
   void Stop() {
@@ -174,6 +184,9 @@ class Shard::Impl {
  private:
   struct Lane;
 
+  // Whom the watchdog calls stuck should it take too long.
+  enum class Busy : uint8_t { kWithItself, kRendering, kSubmitting };
+
   // An event whose turn is under way, from Next to Complete or Abandon.
   struct Job {
     enum class Place : uint8_t { kFree, kHeld, kReady, kWaiting, kSubmitted };
@@ -222,6 +235,9 @@ class Shard::Impl {
     Transport* transport = nullptr;         // of the instance
     RateLimiter* limiter = nullptr;         // of the instance
     Metrics::TransportCounters counters;
+    const Pause* pause = nullptr;
+    bool paused = false;  // when it was looked at last
+    bool owes_an_answer = false;
     ReadyQueue ready;            // slots
     HeldMails held;              // those that wait for a slot of a domain
     bool full = false;           // took fewer than offered; until Writable
@@ -279,6 +295,7 @@ class Shard::Impl {
   bool Round() {
     const LogBatch batch(context_.log);
     now_boot_ms_ = BootTimeMs();
+    round_boot_ms_.store(now_boot_ms_, std::memory_order_release);
     if (has_next_generation_.load(std::memory_order_acquire)) TakeGeneration();
     TakeCompletions();
     TakeRevocations();
@@ -336,12 +353,47 @@ class Shard::Impl {
       lane->share.Refresh(now_boot_ms_);
       lane->limiter->Refresh(queue_->GroupShare(), now_boot_ms_);
       lane->counters.SetRateLimit(lane->limiter->per_second());
+      LookAtPause(*lane);
     }
+    FindOwedAnswers();
     context_.metrics.SetInFlight(index_, static_cast<double>(in_use_.load(std::memory_order_relaxed)));
     if (const uint64_t count = duplicate_completions_.exchange(0, std::memory_order_relaxed); count != 0) {
       for (uint64_t i = 0; i < count; ++i) lanes_.front()->counters.CountDuplicateCompletion();
       context_.log.Write(LogLevel::kError, "a transport completed an attempt twice; ignored (defect of the plugin)");
     }
+  }
+
+  // Told by the first shard alone.
+  void LookAtPause(Lane& lane) {
+    const bool paused = lane.pause->Holds(UnixTimeMs());
+    if (index_ != 0 || std::exchange(lane.paused, paused) == paused) return;
+    lane.counters.SetPaused(paused);
+    LogLine line(context_.log, LogLevel::kWarning,
+                 paused ? "transport is paused; its mails go by the next of their route or wait"
+                        : "transport is not paused any more");
+    line.Add("via", lane.transport->name());
+    if (paused && lane.pause->until_unix_ms() != Pauses::kNoEnd) {
+      line.Add("until", FormatRfc3339(lane.pause->until_unix_ms()));
+    }
+  }
+
+  // Transports that keep a mail for longer than any may take.
+  void FindOwedAnswers() {
+    if (now_boot_ms_ < owed_answers_due_boot_ms_) return;
+    const int64_t owes_after_ms = context_.host.watchdog.owes_answer_ms;
+    owed_answers_due_boot_ms_ = now_boot_ms_ + std::min<int64_t>(owes_after_ms / 4, 5'000);
+    for (const auto& lane : lanes_) lane->owes_an_answer = false;
+    const auto latest = Clock::now() - std::chrono::milliseconds(owes_after_ms);
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      const Job& job = jobs_[slot];
+      if (job.place == Job::Place::kSubmitted && job.submitted_at < latest) job.lane->owes_an_answer = true;
+    }
+    std::vector<std::string> owing;
+    for (const auto& lane : lanes_) {
+      if (lane->owes_an_answer) owing.push_back("transport " + lane->transport->name());
+    }
+    const std::lock_guard lock(pulse_mutex_);
+    owe_an_answer_ = std::move(owing);
   }
 
   // --- generations of the configuration ---
@@ -389,6 +441,7 @@ class Shard::Impl {
       lane.instance = instance;
       lane.transport = &instance->transport();
       lane.limiter = &instance->limiter();
+      lane.pause = &context_.pauses.Of(lane.transport->name());
       lane.limiter->Configure(next->config.transports[i].rate_limit);
       lane.counters = context_.metrics.ForTransport(lane.transport->name());
     }
@@ -449,7 +502,10 @@ class Shard::Impl {
   }
 
   // It is worth handing mails to.
-  bool Takes(const Lane& lane) const { return lane.breaker.Allows(now_boot_ms_); }
+  bool Takes(const Lane& lane) const {
+    return lane.breaker.Allows(now_boot_ms_) && !lane.owes_an_answer &&
+           (lane.pause->until_unix_ms() == 0 || !lane.pause->Holds(UnixTimeMs()));
+  }
 
   void Begin(Job& job) {
     const auto start = Clock::now();
@@ -613,7 +669,7 @@ class Shard::Impl {
 
   // Moves what is ready for a transport whose breaker is not closed to another one of its route.
   void LeaveOpenLane(Lane& lane) {
-    if (lane.breaker.state() == Breaker::State::kClosed || lane.ready.empty()) return;
+    if (lane.ready.empty() || (lane.breaker.state() == Breaker::State::kClosed && Takes(lane))) return;
     moving_.clear();
     lane.ready.Drain([this](uint32_t slot) { moving_.push_back(slot); });
     for (const uint32_t slot : moving_) MakeReadyAgain(jobs_[slot]);
@@ -644,7 +700,10 @@ class Shard::Impl {
       const std::string_view json = event.data.size == 0
                                         ? std::string_view("{}")
                                         : std::string_view(job.queued.value).substr(event.data.offset, event.data.size);
-      if (job.generation->renderer->Render(event.template_name, json, rendered) != RenderOutcome::kOk) {
+      busy_.store(Busy::kRendering, std::memory_order_release);
+      const RenderOutcome outcome = job.generation->renderer->Render(event.template_name, json, rendered);
+      busy_.store(Busy::kWithItself, std::memory_order_release);
+      if (outcome != RenderOutcome::kOk) {
         FailEvent(job, "render_error", Redacted(rendered.error));
         return false;
       }
@@ -849,7 +908,8 @@ class Shard::Impl {
     // A transport keeps some room for high ones.
     if (lane.full) wanted = lane.full_for_high ? 0 : std::min(wanted, lane.ready.size(Priority::kHigh));
     const bool probes = lane.breaker.state() != Breaker::State::kClosed;
-    if (probes) wanted = Takes(lane) ? std::min<size_t>(wanted, 1) : 0;
+    if (probes) wanted = std::min<size_t>(wanted, 1);
+    if (!Takes(lane)) wanted = 0;
     if (wanted == 0) return false;
     const bool limited = lane.limiter->active();
     const size_t offer = limited ? lane.limiter->Take(wanted, now_boot_ms_) : wanted;
@@ -874,7 +934,7 @@ class Shard::Impl {
       job.queued.marks.Handed();
       job.open_token.store(job.mail.token, std::memory_order_release);
     }
-    const size_t taken = lane.transport->Submit(std::span(batch, offer));
+    const size_t taken = CallSubmit(lane, std::span(batch, offer));
     for (size_t i = offer; i-- > taken;) {
       Job& job = jobs_[slots[i]];
       job.open_token.store(0, std::memory_order_release);
@@ -890,6 +950,17 @@ class Shard::Impl {
     }
     if (probes && taken > 0) lane.breaker.BeginProbe();
     return !lane.full && !probes && offer == wanted && !lane.ready.empty();
+  }
+
+  size_t CallSubmit(const Lane& lane, std::span<const postbus_mail* const> batch) {
+    {
+      const std::lock_guard lock(pulse_mutex_);
+      submits_to_ = lane.transport->name();
+    }
+    busy_.store(Busy::kSubmitting, std::memory_order_release);
+    const size_t taken = lane.transport->Submit(batch);
+    busy_.store(Busy::kWithItself, std::memory_order_release);
+    return taken;
   }
 
   // High ones first: a transport takes the first so many of a batch.
@@ -1220,10 +1291,16 @@ class Shard::Impl {
   std::atomic<size_t> in_use_{0};
   std::atomic<uint64_t> duplicate_completions_{0};
   std::atomic<bool> has_next_generation_{false};
+  std::atomic<int64_t> round_boot_ms_{BootTimeMs()};
+  std::atomic<Busy> busy_{Busy::kWithItself};
   std::atomic<uint64_t> generation_number_{0};
 
   std::mutex next_mutex_;
   std::shared_ptr<const Generation> next_generation_;  // guarded by next_mutex_
+
+  mutable std::mutex pulse_mutex_;
+  std::string submits_to_;                  // guarded by pulse_mutex_: a transport's name
+  std::vector<std::string> owe_an_answer_;  // guarded by pulse_mutex_
 
   std::mutex done_mutex_;
   std::vector<uint32_t> done_;  // guarded by done_mutex_: slots whose result is there
@@ -1242,6 +1319,7 @@ class Shard::Impl {
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   int64_t look_for_expired_at_boot_ms_ = 0;
+  int64_t owed_answers_due_boot_ms_ = 0;
   EventDecoder decoder_;
   MimeComposer composer_;
   RenderedMail rendered_;
@@ -1259,6 +1337,8 @@ class Shard::Impl {
 
 Shard::Shard(size_t index, const ShardContext& context) : impl_(std::make_unique<Impl>(index, context)) {}
 Shard::~Shard() = default;
+
+Pulse Shard::pulse() const { return impl_->pulse(); }
 
 int Shard::wake_fd() const { return impl_->wake_fd(); }
 void Shard::Start(ShardQueue& queue, std::shared_ptr<const Generation> generation) {

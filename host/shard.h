@@ -10,6 +10,8 @@
 #include "host/generation.h"
 #include "host/log.h"
 #include "host/metrics.h"
+#include "host/pauses.h"
+#include "host/watchdog.h"
 #include "queue/queue.h"
 
 namespace postbus {
@@ -19,6 +21,7 @@ struct ShardContext {
   HostConfig host;
   EventLimits limits;
   std::string recipient_key;  // RecipientKey
+  Pauses& pauses;
   Metrics& metrics;
   Log& log;
 };
@@ -47,6 +50,8 @@ class Shard {
 
   // Takes nothing more from the queue; hands back what no transport has. [any thread]
   void Drain();
+  // How it is. [any thread]
+  Pulse pulse() const;
   // No turn is under way. [any thread]
   bool idle() const;
   // Ends the thread; turns still under way are left as they are. [control thread]

@@ -8,6 +8,8 @@
 #include "event/clock.h"
 #include "host/recipient_hash.h"
 #include "host/shard.h"
+#include "host/ticker.h"
+#include "host/watchdog.h"
 
 namespace postbus {
 namespace {
@@ -54,10 +56,13 @@ constexpr int64_t kAdoptWithinMs = 2'000;  // a shard may be in the middle of re
 struct Worker::Impl {
   Queue* queue = nullptr;
   Log* log = nullptr;
+  Pauses no_pauses;
   Shards shards;
   ShardSink sink{shards};
   std::shared_ptr<const Generation> current;
   std::vector<std::shared_ptr<const Generation>> retired;  // oldest first
+  std::unique_ptr<Watchdog> watchdog;
+  std::unique_ptr<Ticker> watching;  // the last: it uses shards and watchdog
   bool drained = false;
 
   bool AllShardsUseCurrent() const {
@@ -99,7 +104,7 @@ Worker::~Worker() {
 }
 
 Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<const Renderer> renderer, Queue& queue,
-                                              Metrics& metrics, Log& log) {
+                                              Metrics& metrics, Log& log, Pauses* pauses) {
   std::unique_ptr<Worker> worker(new Worker());
   Impl& impl = *worker->impl_;
   impl.queue = &queue;
@@ -107,6 +112,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<con
   const ShardContext context{.host = config.host,
                              .limits = config.limits,
                              .recipient_key = RecipientKey(config.queue),
+                             .pauses = pauses != nullptr ? *pauses : impl.no_pauses,
                              .metrics = metrics,
                              .log = log};
   for (size_t i = 0; i < static_cast<size_t>(config.host.threads); ++i) {
@@ -120,8 +126,18 @@ Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<con
   if (Status status = queue.StartConsuming(wake_fds); !status.ok()) return status;
   impl.current = std::move(*first);
   for (size_t i = 0; i < impl.shards.size(); ++i) impl.shards[i]->Start(queue.shard(i), impl.current);
+  const int64_t silent_ms = context.host.watchdog.silent_ms;
+  impl.watchdog = std::make_unique<Watchdog>(silent_ms, metrics, log);
+  impl.watching =
+      std::make_unique<Ticker>(std::chrono::milliseconds(std::min<int64_t>(silent_ms / 10, 1'000)), [&impl] {
+        std::vector<Pulse> pulses;
+        for (const auto& shard : impl.shards) pulses.push_back(shard->pulse());
+        impl.watchdog->Look(pulses, BootTimeMs());
+      });
   return worker;
 }
+
+Status Worker::Health() const { return impl_->watchdog->Health(); }
 
 const Generation& Worker::generation() const { return *impl_->current; }
 
@@ -167,6 +183,7 @@ bool Worker::Drain(int64_t deadline_boot_ms) {
   constexpr int64_t kSettleMs = 500;
   while (!all_idle() && BootTimeMs() < mails_until + kSettleMs) std::this_thread::sleep_for(kPollInterval);
   const bool finished = all_idle();
+  impl_->watching.reset();
   for (auto& shard : impl_->shards) shard->Stop();
   const bool flushed = impl_->queue->Stop(std::max(deadline_boot_ms, BootTimeMs() + 1));
   return finished && flushed;

@@ -9,6 +9,7 @@
 #include "host/generation.h"
 #include "host/log.h"
 #include "host/metrics.h"
+#include "host/pauses.h"
 #include "host/renderer.h"
 #include "queue/queue.h"
 
@@ -17,12 +18,16 @@ namespace postbus {
 // All calls from the control thread.
 class Worker {
  public:
-  // Loads the plugins, then starts to consume. Queue, metrics and log must outlive the Worker.
+  // Loads the plugins, then starts to consume. Queue, metrics, log and pauses (nullptr: there are none) must outlive
+  // the Worker.
   static Result<std::unique_ptr<Worker>> Start(Config config, std::shared_ptr<const Renderer> renderer, Queue& queue,
-                                               Metrics& metrics, Log& log);
+                                               Metrics& metrics, Log& log, Pauses* pauses = nullptr);
   ~Worker();  // stops without draining if Drain was not called
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
+
+  // Names what does not go on (Watchdog). [any thread]
+  Status Health() const;
 
   // What mails go by now.
   const Generation& generation() const;

@@ -72,7 +72,7 @@ class WorkerTest : public testing::Test {
     log_ = std::make_unique<Log>(config_.log);
     auto renderer = LoadRenderer(config_, log_->Named("renderer"));
     ASSERT_TRUE(renderer.ok()) << renderer.status().message();
-    auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, *log_);
+    auto worker = Worker::Start(config_, std::move(*renderer), queue_, metrics_, *log_, &pauses_);
     ASSERT_TRUE(worker.ok()) << worker.status().message();
     worker_ = std::move(*worker);
   }
@@ -96,6 +96,7 @@ class WorkerTest : public testing::Test {
 
   Config config_;
   FakeQueue queue_;
+  Pauses pauses_;
   Metrics metrics_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<Worker> worker_;
@@ -348,6 +349,81 @@ TEST_F(WorkerTest, ATransportThatDoesNotWorkOffItsMailsDoesNotStopTheOthers) {
     EXPECT_EQ(turn.deferred[0].outcome_class, "no_slot");
   }
   EXPECT_EQ(here, 48u) << "three quarters of the window";
+}
+
+// Pauses.
+
+TEST_F(WorkerTest, APausedTransportIsPassedOverAndWhereThereIsNoOtherMailsWait) {
+  AddBackup();
+  Start();
+  ASSERT_TRUE(pauses_.Set("primary", Pauses::kNoEnd).ok());
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).transport, "backup");
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) {
+    return metrics_.Serialize().find("postbus_transport_paused{transport=\"primary\"} 1") != std::string::npos;
+  }));
+  ASSERT_TRUE(pauses_.Set("backup", UnixTimeMs() + 600'000).ok());
+  std::vector<TurnId> waiting;
+  for (int i = 0; i < 50; ++i) waiting.push_back(queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"")));
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 51; }));
+  for (const TurnId id : waiting) EXPECT_FALSE(queue_.turns().at(id).over());
+  ASSERT_TRUE(pauses_.Set("primary", 0).ok());
+  for (const TurnId id : waiting) {
+    const auto turn = queue_.Await(id);
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].transport, "primary");
+    EXPECT_EQ(turn.reports[0].attempt, 1);
+  }
+}
+
+TEST_F(WorkerTest, APauseEndsByItself) {
+  ASSERT_TRUE(pauses_.Of("primary").until_unix_ms() == 0);
+  ASSERT_TRUE(pauses_.Set("primary", UnixTimeMs() + 300).ok());
+  const int64_t before = BootTimeMs();
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  EXPECT_GE(BootTimeMs() - before, 200);
+}
+
+// The watchdog. Each of these is over after three seconds; it is found out long before.
+
+TEST_F(WorkerTest, NamesARendererThatDoesNotComeBack) {
+  config_.host.watchdog.silent_ms = 200;
+  Start();
+  std::string event = Event("\"accepted@x.org\"");
+  event.replace(event.find("\"hello\""), 7, "\"slow\"");
+  const TurnId turn = queue_.Add(event);
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return !worker_->Health().ok(); }));
+  EXPECT_EQ(worker_->Health().message(), "does not go on: renderer");
+  EXPECT_NE(metrics_.Serialize().find("postbus_stuck{what=\"renderer\"} 1"), std::string::npos);
+  EXPECT_EQ(queue_.Await(turn).completed, 1);
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return worker_->Health().ok(); }));
+  EXPECT_NE(metrics_.Serialize().find("postbus_stuck{what=\"renderer\"} 0"), std::string::npos);
+}
+
+TEST_F(WorkerTest, NamesATransportWhoseSubmitDoesNotComeBack) {
+  config_.host.watchdog.silent_ms = 200;
+  Start();
+  const TurnId turn = queue_.Add(Event("\"slow-submit@x.org\""));
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return !worker_->Health().ok(); }));
+  EXPECT_EQ(worker_->Health().message(), "does not go on: transport primary");
+  EXPECT_EQ(queue_.Await(turn).completed, 1);
+}
+
+TEST_F(WorkerTest, NamesATransportThatOwesAnAnswerAndPassesItOver) {
+  AddBackup();
+  config_.host.watchdog.owes_answer_ms = 100;
+  config_.host.watchdog.silent_ms = 30'000;  // only this is looked at here
+  config_.transports.front().options.back().text = "1000";
+  Start();
+  const TurnId held = queue_.Add(Event("\"hold@x.org\""));
+  int i = 0;
+  while (queue_.Await(queue_.Add(Event("\"accepted+" + std::to_string(++i) + "@x.org\""))).reports.at(0).transport !=
+         "backup") {
+    ASSERT_LT(i, 100'000);
+  }
+  EXPECT_TRUE(queue_.AwaitThat([&](FakeQueue&) { return !worker_->Health().ok(); }));
+  EXPECT_EQ(worker_->Health().message(), "does not go on: transport primary");
+  EXPECT_FALSE(queue_.turns().at(held).over()) << "it may yet be sent, so nobody else has it";
 }
 
 TEST_F(WorkerTest, AnOutageKeepsTheQueueAndTriesWithOneMail) {

@@ -1,5 +1,8 @@
 // A renderer for tests of the pipeline: template "hello" gives subject "Hello" and the data as text and HTML; "silent"
-// has no subject; "torn" a subject with a line break; any other is unknown.
+// has no subject; "torn" a subject with a line break; "slow" takes three seconds; any other is unknown.
+#include <chrono>
+#include <thread>
+
 #include "postbus/renderer.hpp"
 
 namespace {
@@ -14,6 +17,10 @@ class Echo : public sdk::Renderer {
   Echo(sdk::Host, const sdk::Options&) {}
 
   int32_t Render(std::string_view name, std::string_view data, const sdk::RenderOutput& out) const override {
+    if (name == "slow") {
+      std::this_thread::sleep_for(std::chrono::seconds(3));
+      name = "hello";
+    }
     if (name != "hello" && name != "silent" && name != "torn") {
       out.error.Write("there is no template of this name for ada@example.com");
       return POSTBUS_RENDER_UNKNOWN_TEMPLATE;

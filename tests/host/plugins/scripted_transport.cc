@@ -2,8 +2,8 @@
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
 // provider fault while the file named by option `fault_file` exists); twice (completes a second time); past-deadline
 // (asks for its permit when the mail's deadline has passed); hold (completes when cancelled or quiesced),
-// hold-while-file; crash (ends the process by SIGABRT). Completes from a thread of its own, permits asked as a real
-// transport would.
+// hold-while-file; crash (ends the process by SIGABRT); slow-submit (its submit returns after three seconds). Completes
+// from a thread of its own, permits asked as a real transport would.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -51,6 +51,7 @@ class Scripted : public sdk::Transport {
   bool Probe(int64_t, std::string&) override { return true; }
 
   uint32_t Submit(std::span<const postbus_mail* const> mails) override {
+    if (Word(mails[0]->recipients[0]) == "slow-submit") std::this_thread::sleep_for(std::chrono::seconds(3));
     const std::lock_guard lock(mutex_);
     uint32_t taken = 0;
     while (taken < mails.size() && queue_.size() + held_.size() < room_) queue_.push_back(mails[taken++]);
