@@ -51,37 +51,40 @@ std::string ValueSchema(const postbus_option& option) {
 
 // The tree that the keys' paths make.
 struct Tree {
-  std::vector<std::pair<std::string, Tree>> children;
+  std::string name;  // in its parent
+  std::vector<Tree> children;
   std::string schema;  // of a leaf
 
   Tree& At(std::string_view path) {
     const size_t dot = path.find('.');
-    const std::string_view name = path.substr(0, dot);
-    auto found = std::find_if(children.begin(), children.end(), [&](const auto& child) { return child.first == name; });
-    if (found == children.end()) found = children.emplace(children.end(), std::string(name), Tree{});
-    return dot == path.npos ? found->second : found->second.At(path.substr(dot + 1));
+    const std::string_view first = path.substr(0, dot);
+    auto found = std::find_if(children.begin(), children.end(), [&](const Tree& child) { return child.name == first; });
+    if (found == children.end()) {
+      found = children.insert(children.end(), Tree{.name = std::string(first), .children = {}, .schema = {}});
+    }
+    return dot == path.npos ? *found : found->At(path.substr(dot + 1));
   }
 
   // `more` are members of the object at `plugin_path`s, by path.
   std::string Json(const std::string& path, const std::string& indent,
                    const std::vector<std::pair<std::string, std::string>>& more) const {
     if (children.empty()) return schema;
-    if (children.front().first == "0") {
-      return R"({"type":"array","minItems":1,"items":)" + children.front().second.Json(path + ".0", indent, more) + "}";
+    if (children.front().name == "0") {
+      return R"({"type":"array","minItems":1,"items":)" + children.front().Json(path + ".0", indent, more) + "}";
     }
-    if (children.front().first == "*") {
-      return R"({"type":["object","null"],"additionalProperties":)" +
-             children.front().second.Json(path + ".*", indent, more) + "}";
+    if (children.front().name == "*") {
+      return R"({"type":["object","null"],"additionalProperties":)" + children.front().Json(path + ".*", indent, more) +
+             "}";
     }
     std::string json = "{\"type\":[\"object\",\"null\"],\"additionalProperties\":false";
     for (const auto& [at, members] : more) {
       if (at == path) json += members;
     }
     json += ",\"properties\":{";
-    for (const auto& [name, child] : children) {
+    for (const Tree& child : children) {
       if (json.back() != '{') json += ',';
-      json += "\n" + indent + "  " + Quoted(name) + ":" +
-              child.Json(path.empty() ? name : path + "." + name, indent + "  ", more);
+      json += "\n" + indent + "  " + Quoted(child.name) + ":" +
+              child.Json(path.empty() ? child.name : path + "." + child.name, indent + "  ", more);
     }
     return json + "}}";
   }
