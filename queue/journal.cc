@@ -230,14 +230,15 @@ Journal::Journal(int fd, Header* header, size_t bytes, uint32_t slots)
       count_(slots),
       slots_(reinterpret_cast<JournalSlot*>(reinterpret_cast<char*>(header) + kHeaderBytes)),
       in_use_(slots) {
-  if (header_->crashed.load() != 0) {
-    for (JournalSlot& slot : std::span(slots_, count_)) {
-      State state;
-      if (ReadState(slot.identity(), slot.state.load(), state) && state.phase == Phase::kHanded) slot.CountCrash();
-      if (state.phase == Phase::kHanded) slot.SetPhase(Phase::kBegun);
-    }
-    header_->crashed.store(0);
+  // Nobody has them any more: not with this crash, if it was one, and not with a later one.
+  const bool crashed = header_->crashed.load() != 0;
+  for (JournalSlot& slot : std::span(slots_, count_)) {
+    State state;
+    if (!ReadState(slot.identity(), slot.state.load(), state) || state.phase != Phase::kHanded) continue;
+    if (crashed) slot.CountCrash();
+    slot.SetPhase(Phase::kBegun);
   }
+  header_->crashed.store(0);
   free_.reserve(count_);
   Scan(std::numeric_limits<int64_t>::min());
   AddCrashFlag(&header_->crashed);
@@ -368,7 +369,7 @@ void Journal::Release(TurnMarks marks) {
 
 bool Journal::full() const {
   const std::lock_guard lock(mutex_);
-  return free_.empty();
+  return free_.empty() && left_.empty();  // what is left is freed by records that come again: these must be read
 }
 
 std::vector<int64_t> Journal::Left() const {

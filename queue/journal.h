@@ -85,6 +85,7 @@ class Journal {
   // The queue's own record says that it is done. REQUIRES: no StartOver since Over.
   void Release(TurnMarks marks);
 
+  // No slot is free, and none will be by reading on.
   bool full() const;
   // The places of records that an earlier turn left something of, and that have not been begun again.
   std::vector<int64_t> Left() const;

@@ -189,6 +189,20 @@ TEST_F(JournalTest, StartingOverForgetsWhatIsDoneAndKeepsWhatRuns) {
   Begin(*journal, 6);
 }
 
+// Its slots are freed by the records that come again: were they not read, nothing would ever go on.
+TEST_F(JournalTest, WhatAnotherProcessLeftDoesNotFillIt) {
+  {
+    auto journal = Open(1);
+    journal->Over(Begin(*journal, 1).marks);
+    EXPECT_TRUE(journal->full());
+  }
+  auto journal = Open(1);
+  EXPECT_FALSE(journal->full());
+  const Begun again = Begin(*journal, 1);
+  EXPECT_TRUE(again.past.over);
+  EXPECT_TRUE(journal->full());
+}
+
 TEST_F(JournalTest, ForgottenPlacesAreFree) {
   {
     auto journal = Open(1);
@@ -336,6 +350,7 @@ TEST_F(CrashTest, ASignalOfAnotherProcessBlamesNobody) {
       [parent] {
         const pid_t victim = getpid();
         if (fork() == 0) {
+          closefrom(3);  // the journal, whose lock it would hold for a moment longer
           kill(victim, SIGILL);
           _exit(0);
         }
