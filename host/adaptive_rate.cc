@@ -16,7 +16,8 @@ constexpr double kWholeWithoutLimit = 2;   // times the rate that was too fast
 
 double AdaptiveRate::At(int64_t now_ms) {
   if (reduced_ == 0) return configured_;
-  const double rate = reduced_ + whole_ * kIncreaseASecond * static_cast<double>(now_ms - since_ms_) / 1000;
+  const int64_t since_ms = std::max<int64_t>(0, now_ms - since_ms_);  // the caller may have no time yet
+  const double rate = reduced_ + whole_ * kIncreaseASecond * static_cast<double>(since_ms) / 1000;
   if (rate < whole_) return rate;
   reduced_ = 0;
   return configured_;

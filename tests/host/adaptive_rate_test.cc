@@ -28,6 +28,12 @@ TEST(AdaptiveRateTest, FindsALimitWhereNoneWasConfiguredAndForgetsItAgain) {
   EXPECT_EQ(rate.At(15'001), AdaptiveRate::kNoLimit) << "at twice that it takes whatever comes";
 }
 
+TEST(AdaptiveRateTest, OfATimeBeforeTheObjectionItIsTheReducedOne) {
+  AdaptiveRate rate(100);
+  rate.OnThrottled(100, 3'600'000);
+  EXPECT_EQ(rate.At(0), 50) << "a reload asks without a time";
+}
+
 TEST(AdaptiveRateTest, NeverStops) {
   AdaptiveRate rate(0.2);
   for (int64_t second = 0; second < 100; ++second) rate.OnThrottled(0, second * 1'000);
