@@ -202,6 +202,7 @@ class Shard::Impl {
     bool touched = false;  // something of this turn was settled already
     bool revoked = false;
     bool failed_over = false;  // not by the first transport of its route
+    bool redirected = false;  // the envelope has one recipient that stands for all; what completes may come last of all
     int waits = 0;
     int64_t ready_at_boot_ms = 0;
     std::shared_ptr<const Generation> generation;  // what it was prepared by; none while it is free
@@ -261,9 +262,7 @@ class Shard::Impl {
   }
 
   // Of an entry of job.indexes.
-  const RecipientOutcome& OutcomeOf(const Job& job, uint32_t i) const {
-    return job.result.of(job.generation->recipients.redirect_to() != nullptr ? 0 : i);
-  }
+  const RecipientOutcome& OutcomeOf(const Job& job, uint32_t i) const { return job.result.of(job.redirected ? 0 : i); }
 
   // From here on the death of the process makes none of the accepted ones go again.
   void MarkAnswer(const Job& job) {
@@ -340,7 +339,9 @@ class Shard::Impl {
     if (!waiting_.empty()) next = std::min(next, waiting_.top().first);
     for (const auto& lane : lanes_) {
       next = std::min(next, lane->held.look_at_ms());
-      if (!lane->ready.empty() && lane->limiter->active()) next = std::min(next, lane->limiter->FreeAtMs());
+      if (lane->limiter->active() && !lane->ready.empty() && !lane->full && Takes(*lane)) {
+        next = std::min(next, lane->limiter->FreeAtMs());
+      }
     }
     return static_cast<int>(std::max<int64_t>(0, next - now_boot_ms_));
   }
@@ -979,6 +980,7 @@ class Shard::Impl {
   // The recipients of this attempt: those still due.
   void FillEnvelope(Job& job) {
     const Mailbox* redirect_to = job.generation->recipients.redirect_to();
+    job.redirected = redirect_to != nullptr;
     job.indexes.clear();
     job.recipients.clear();
     for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
@@ -1106,8 +1108,9 @@ class Shard::Impl {
 
   void NoteHealth(const Job& job, Lane& lane) {
     const RecipientOutcome& outcome = job.result.of(0);
-    // Taken back by us: says nothing of the provider.
-    if (outcome.outcome == POSTBUS_NOT_SENT && job.cancelled.load(std::memory_order_relaxed)) {
+    // Taken back by us, or too late: says nothing of the provider.
+    if (outcome.outcome == POSTBUS_NOT_SENT &&
+        (job.cancelled.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
       return lane.breaker.EndProbe(now_boot_ms_);
     }
     if (!lane.breaker.Note(outcome.outcome, job.waits == 0, now_boot_ms_)) return;
