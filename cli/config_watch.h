@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "event/status.h"
-#include "queue/sqlite/file_descriptor.h"
+#include "queue/file_descriptor.h"
 
 namespace postbus {
 
@@ -30,7 +30,7 @@ class ConfigWatch {
   bool WatchDirectories();
 
   std::filesystem::path file_;
-  sqlite::FileDescriptor inotify_;
+  FileDescriptor inotify_;
   std::optional<std::string> content_;  // as last seen
   int64_t look_at_boot_ms_ = 0;         // 0: nothing happened
 };

@@ -93,22 +93,22 @@ bool IsAt(int fd, const fs::path& path) {
 }
 
 // The copy that is there, held; an empty descriptor where there is none of this content.
-sqlite::FileDescriptor HoldCopy(const fs::path& path, const PluginFile& file) {
-  sqlite::FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+FileDescriptor HoldCopy(const fs::path& path, const PluginFile& file) {
+  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat info {};
   const bool held = fd.get() >= 0 && flock(fd.get(), LOCK_SH) == 0 && IsAt(fd.get(), path) &&
                     fstat(fd.get(), &info) == 0 && TrustProblem(info, path).empty() &&
                     static_cast<size_t>(info.st_size) == file.content.size();
   if (!held) return {};
   const auto content = ReadAll(fd.get(), file.content.size());
-  return content.ok() && *content == file.content ? std::move(fd) : sqlite::FileDescriptor();
+  return content.ok() && *content == file.content ? std::move(fd) : FileDescriptor();
 }
 
 }  // namespace
 
 Result<PluginFile> ReadPluginFile(const fs::path& path) {
   const auto refuse = [&](const std::string& problem) { return Status::Invalid(path.string() + ": " + problem); };
-  const sqlite::FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
   if (fd.get() < 0 || fstat(fd.get(), &info) != 0) return refuse("cannot be opened: " + LastError());
   if (!S_ISREG(info.st_mode)) return refuse("is not a regular file");
@@ -142,7 +142,7 @@ Result<PluginCopy> CopyPluginFile(const PluginFile& file, const fs::path& direct
   PluginCopy copy{.path = directory / (file.sha256 + ".so"), .lock = HoldCopy(directory / (file.sha256 + ".so"), file)};
   if (copy.lock.get() >= 0) return copy;
   std::string temporary = (directory / "new-XXXXXX").string();
-  copy.lock = sqlite::FileDescriptor(mkostemp(temporary.data(), O_CLOEXEC));
+  copy.lock = FileDescriptor(mkostemp(temporary.data(), O_CLOEXEC));
   const int fd = copy.lock.get();
   if (fd < 0) return fail(directory);
   // Locked before it has its name: nobody may take it for an unused one.
@@ -159,7 +159,7 @@ void RemoveUnusedPluginCopies(const fs::path& directory) {
   std::error_code error;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
     const fs::path& path = entry->path();
-    const sqlite::FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     // One that is being written may not be locked yet.
     struct stat info {};
     if (fd.get() < 0 || fstat(fd.get(), &info) != 0) continue;

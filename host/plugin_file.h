@@ -6,7 +6,7 @@
 #include <string>
 
 #include "event/status.h"
-#include "queue/sqlite/file_descriptor.h"
+#include "queue/file_descriptor.h"
 
 namespace postbus {
 
@@ -25,7 +25,7 @@ Result<PluginFile> ReadPluginFile(const std::filesystem::path& path);
 // A file SHA256.so in a directory of ours. While it lives no process removes the file. Move-only.
 struct PluginCopy {
   std::filesystem::path path;
-  sqlite::FileDescriptor lock;  // shared flock
+  FileDescriptor lock;  // shared flock
 };
 
 // Writes `file` into `directory`, which is made for this user alone; one of the same content is taken as it is. What

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "event/clock.h"
-#include "queue/sqlite/file_descriptor.h"
+#include "queue/file_descriptor.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::kafka {
@@ -38,7 +38,7 @@ Result<std::unique_ptr<StatusStore>> StatusStore::Open(const std::string& path) 
 
 Status StatusStore::Prepare(const std::string& path) {
   {
-    const sqlite::FileDescriptor created(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    const FileDescriptor created(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (created.get() < 0 && errno != EEXIST) {
       return Status::Unavailable("status file " + path + " cannot be created: " + std::strerror(errno));
     }

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "queue/sqlite/file_descriptor.h"
+#include "queue/file_descriptor.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "event/status.h"
-#include "queue/sqlite/file_descriptor.h"
+#include "queue/file_descriptor.h"
 
 namespace postbus::sqlite {
 

@@ -13,10 +13,10 @@
 #include <thread>
 #include <vector>
 
+#include "queue/file_descriptor.h"
 #include "queue/queue.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/dispenser.h"
-#include "queue/sqlite/file_descriptor.h"
 #include "queue/sqlite/rows.h"
 #include "queue/sqlite/wake_pipe.h"
 

@@ -1,11 +1,11 @@
-// queue/sqlite/file_descriptor.h - closes what it holds. Move-only.
+// queue/file_descriptor.h - closes what it holds. Move-only.
 #pragma once
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace postbus::sqlite {
+namespace postbus {
 
 class FileDescriptor {
  public:
@@ -26,4 +26,4 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-}  // namespace postbus::sqlite
+}  // namespace postbus
