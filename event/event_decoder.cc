@@ -76,14 +76,13 @@ Part FindPart(std::string_view name) {
 
 // Levenshtein distance, ASCII case ignored. REQUIRES: b.size() < 16.
 size_t EditDistance(std::string_view a, std::string_view b) {
-  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; };
   std::array<size_t, 16> row;
   std::iota(row.begin(), row.end(), size_t{0});
   for (size_t i = 0; i < a.size(); ++i) {
     size_t diagonal = row[0];
     row[0] = i + 1;
     for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substituted = diagonal + (lower(a[i]) == lower(b[j]) ? 0 : 1);
+      const size_t substituted = diagonal + (ToLower(a[i]) == ToLower(b[j]) ? 0 : 1);
       diagonal = row[j + 1];
       row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
     }

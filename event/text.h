@@ -1,5 +1,5 @@
-// event/text.h - bytes from outside: UTF-8 step by step, and quoted so that they are safe in a message. For event/
-// only. Pure functions.
+// event/text.h - bytes from outside: UTF-8 step by step, and quoted so that they are safe in a message. Pure
+// functions.
 #pragma once
 
 #include <string>
@@ -12,6 +12,10 @@ size_t Utf8SequenceSize(std::string_view text);
 
 // Is this one UTF-8 sequence a character that ends a line or steers a terminal: C0, DEL, C1, U+2028, U+2029?
 bool IsControl(std::string_view sequence);
+
+inline char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }  // ASCII
+
+bool IsAscii(std::string_view text);
 
 // Do they differ in nothing but the case of ASCII letters?
 bool EqualIgnoringCase(std::string_view a, std::string_view b);

@@ -2,18 +2,15 @@
 
 #include <idn2.h>
 
-#include <algorithm>
 #include <memory>
 #include <string_view>
+
+#include "event/text.h"
 
 namespace postbus {
 namespace {
 
 constexpr size_t kMaxAddress = 254;  // RFC 5321: a path of 256 less its brackets
-
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
 
 }  // namespace
 

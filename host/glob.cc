@@ -1,11 +1,8 @@
 #include "host/glob.h"
 
+#include "event/text.h"
+
 namespace postbus {
-namespace {
-
-char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-}  // namespace
 
 bool GlobMatches(std::string_view pattern, std::string_view text, bool match_case) {
   size_t p = 0;

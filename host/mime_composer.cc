@@ -7,6 +7,8 @@
 #include <cstring>
 #include <optional>
 
+#include "event/text.h"
+
 namespace postbus {
 namespace {
 
@@ -76,13 +78,6 @@ size_t CountNonAscii(std::string_view text) {
   }
   for (; at < text.size(); ++at) count += static_cast<unsigned char>(text[at]) >> 7;
   return count;
-}
-
-// Without a branch in the loop, so that the compiler takes many bytes a step.
-bool IsAscii(std::string_view text) {
-  unsigned char all = 0;
-  for (const char c : text) all |= static_cast<unsigned char>(c);
-  return all < 0x80;
 }
 
 // RFC 3629: no overlong form, no surrogate, nothing beyond U+10FFFF.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "event/text.h"
 #include "host/a_labels.h"
 
 namespace postbus {
@@ -17,9 +18,7 @@ void Normalize(std::string_view address, std::string& out) {
   out = address.substr(at);
   WriteDomainInAscii(out);  // of a local part that is not there, so that it does whatever that has in it
   out.insert(0, address.substr(0, at));
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
-  }
+  std::transform(out.begin(), out.end(), out.begin(), ToLower);
 }
 
 }  // namespace

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
+#include "event/text.h"
 #include "host/glob.h"
 
 namespace postbus {
 namespace {
 
 constexpr bool kAnyCase = false;
-
-char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool AnyMatches(const std::vector<std::string>& patterns, std::string_view text, bool match_case = true) {
   return patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {

@@ -19,6 +19,7 @@
 
 #include "event/clock.h"
 #include "event/due_clock.h"
+#include "event/text.h"
 #include "host/a_labels.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
@@ -63,8 +64,6 @@ EventLimits WithRoomForPatches(EventLimits limits) {
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
-
-char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 void Trim(std::string& buffer) {
   if (buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
@@ -843,11 +842,9 @@ class Shard::Impl {
 
   bool IsAnotherOfItsDomain(const Job& job) const {
     const std::string_view domain = job.event.recipient(job.domains_passed).domain();
-    const auto same = [](char a, char b) { return ToLower(a) == ToLower(b); };
     for (size_t i = 0; i < job.domains_passed; ++i) {
       const std::string_view other = job.event.recipient(i).domain();
-      if (job.due.contains(i) && std::equal(other.begin(), other.end(), domain.begin(), domain.end(), same))
-        return true;
+      if (job.due.contains(i) && EqualIgnoringCase(other, domain)) return true;
     }
     return false;
   }
