@@ -10,6 +10,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "event/clock.h"
 #include "queue/kafka/rdkafka_handles.h"
 #include "queue/kafka/topics.h"
 
@@ -229,14 +230,49 @@ void TestDeployment::Commit(const std::string& group, const std::string& topic, 
 
 void TestDeployment::SetTopic(const std::string& topic, const std::string& setting, const std::string& value) const {
   const ClientPtr client(NewClient(RD_KAFKA_PRODUCER, {}));
-  const QueuePtr answers(rd_kafka_queue_new(client.get()));
+  AlterTopic(client.get(), topic, {{setting, value}});
+  // A broker shows a change a moment before its log keeps to it, and applies one after another: once it shows the
+  // next one, the log has this one.
+  AlterTopic(client.get(), topic, {{setting, value}, {"flush.messages", "1000000"}});
+}
+
+// Replaces the topic's settings by these; returns when the broker shows the last one.
+void TestDeployment::AlterTopic(rd_kafka_t* client, const std::string& topic,
+                                const std::vector<std::pair<std::string, std::string>>& settings) const {
+  const QueuePtr answers(rd_kafka_queue_new(client));
   rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
-  rd_kafka_ConfigResource_set_config(resource, setting.c_str(), value.c_str());
-  rd_kafka_AlterConfigs(client.get(), &resource, 1, nullptr, answers.get());
+  for (const auto& [name, value] : settings) {
+    rd_kafka_ConfigResource_set_config(resource, name.c_str(), value.c_str());
+  }
+  rd_kafka_AlterConfigs(client, &resource, 1, nullptr, answers.get());
   rd_kafka_ConfigResource_destroy(resource);
   const EventPtr answer(rd_kafka_queue_poll(answers.get(), kPatienceMs));
   Check(answer != nullptr, "no answer to AlterConfigs");
   Check(rd_kafka_event_error(answer.get()), "AlterConfigs");
+  const int64_t deadline = BootTimeMs() + kPatienceMs;
+  while (TopicSetting(client, topic, settings.back().first) != settings.back().second) {
+    Check(BootTimeMs() < deadline, topic + " never shows " + settings.back().first);
+  }
+}
+
+std::string TestDeployment::TopicSetting(rd_kafka_t* client, const std::string& topic, const std::string& name) const {
+  const QueuePtr answers(rd_kafka_queue_new(client));
+  rd_kafka_ConfigResource_t* resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic.c_str());
+  rd_kafka_DescribeConfigs(client, &resource, 1, nullptr, answers.get());
+  rd_kafka_ConfigResource_destroy(resource);
+  const EventPtr answer(rd_kafka_queue_poll(answers.get(), kPatienceMs));
+  Check(answer != nullptr, "no answer to DescribeConfigs");
+  size_t count = 0;
+  const auto* const* resources =
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(answer.get()), &count);
+  Check(count == 1, "DescribeConfigs");
+  const auto* const* entries = rd_kafka_ConfigResource_configs(resources[0], &count);
+  for (size_t i = 0; i < count; ++i) {
+    if (rd_kafka_ConfigEntry_name(entries[i]) != name) continue;
+    const char* value = rd_kafka_ConfigEntry_value(entries[i]);
+    return value != nullptr ? value : "";
+  }
+  return "";
 }
 
 void TestDeployment::DeleteRecordsBelow(const std::string& topic, int32_t partition, int64_t offset) const {

@@ -57,12 +57,16 @@ class TestDeployment {
                                             int32_t partition) const;
   void Commit(const std::string& group, const std::string& topic, int32_t partition, int64_t offset,
               const std::string& metadata) const;
+  // Replaces the topic's settings by this one; returns when it holds.
   void SetTopic(const std::string& topic, const std::string& setting, const std::string& value) const;
   // Everything below is gone, as after retention.
   void DeleteRecordsBelow(const std::string& topic, int32_t partition, int64_t offset) const;
 
  private:
   rd_kafka_t* NewClient(rd_kafka_type_t type, const std::vector<std::pair<std::string, std::string>>& settings) const;
+  void AlterTopic(rd_kafka_t* client, const std::string& topic,
+                  const std::vector<std::pair<std::string, std::string>>& settings) const;
+  std::string TopicSetting(rd_kafka_t* client, const std::string& topic, const std::string& name) const;
 
   QueueConfig config_;
   const int partitions_;

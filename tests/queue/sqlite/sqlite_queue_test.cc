@@ -512,7 +512,7 @@ TEST_F(SqliteQueueTest, EndedTurnsAreTriedAlone) {
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   faults_.sync_hangs = true;
-  std::atomic<bool> first{false}, enough{false};
+  std::atomic<bool> first{false}, enough{false}, last{false};
   std::atomic<int> accepted{0};
   ASSERT_TRUE(host->queue().Publish(EventOf("id-2", "{}"), [&](const Status&) { first = true; }).ok());
   ASSERT_FALSE(WaitUntil([&] { return first.load(); }, 100));
@@ -521,7 +521,11 @@ TEST_F(SqliteQueueTest, EndedTurnsAreTriedAlone) {
   std::function<void()> publish = [&] {  // again and again: there is always one
     const Status taken = host->queue().Publish(EventOf("id-3", large), [&](const Status& status) {
       accepted += status.ok();
-      if (!enough) publish();
+      if (enough) {
+        last = true;
+      } else {
+        publish();
+      }
     });
     EXPECT_TRUE(taken.ok());
   };
@@ -529,8 +533,9 @@ TEST_F(SqliteQueueTest, EndedTurnsAreTriedAlone) {
   faults_.space = static_cast<int64_t>(std::filesystem::file_size(path_ + "-wal")) + 100'000;
   faults_.sync_hangs = false;
   EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 1; }, 3000));
-  enough = true;
   EXPECT_EQ(accepted, 0);
+  enough = true;
+  EXPECT_TRUE(WaitUntil([&] { return last.load(); }));  // what it uses is ours
   EXPECT_TRUE(WaitUntil([&] { return host->queue().Health().ok(); }));
 }
 

@@ -153,6 +153,8 @@ class KafkaBroker:
             "transaction.state.log.num.partitions": 4,
             "transaction.state.log.replication.factor": replicas,
             "transaction.state.log.min.isr": min(2, replicas),
+            # 128 MiB in one piece by default, a quarter of the heap: a start beside other work failed of it.
+            "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         }
         text = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._home(node) / "server.properties").write_text(text)
