@@ -15,6 +15,7 @@ int64_t HeldMails::Hold(std::string_view domain, const RateLimiter::DomainSlot& 
     state.come_again_ms = std::max(state.come_again_ms, turn_ms);
     const double come_again_ms = state.come_again_ms;
     state.come_again_ms += interval_ms;
+    look_at_ms_ = std::min(look_at_ms_, static_cast<int64_t>(state.come_again_ms) + 1);  // to forget the domain
     return static_cast<int64_t>(come_again_ms);
   }
   state.waiting.Push(mail, priority);

@@ -22,7 +22,8 @@ class HeldMails {
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
   size_t size() const { return size_; }
-  // When to look again; kNever where none waits.
+  size_t domains() const { return domains_.size(); }
+  // When to call Release again; kNever where nothing is known of any domain.
   int64_t look_at_ms() const { return look_at_ms_; }
 
   // Where a mail of this domain has to wait: nothing, it waits here now; else when it should come again, since so many
@@ -46,8 +47,11 @@ class HeldMails {
         --size_;
         released_.push_back(domain.waiting.Pop());
       }
-      if (!domain.waiting.empty()) look_at_ms_ = std::min(look_at_ms_, domain.free_at_ms);
       const bool over = domain.waiting.empty() && domain.come_again_ms <= static_cast<double>(now_ms);
+      if (!over) {
+        const bool waits = !domain.waiting.empty();
+        look_at_ms_ = std::min(look_at_ms_, waits ? domain.free_at_ms : static_cast<int64_t>(domain.come_again_ms) + 1);
+      }
       entry = over ? domains_.erase(entry) : std::next(entry);
     }
     // Not before the loop has ended: it may be held again, for its next recipient's domain.

@@ -50,8 +50,10 @@ constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
 constexpr int64_t kLookForExpiredMs = 1'000;
 
-constexpr int kCrashesOfPoison = 2;  // deaths of the process that an event may have a part in
-constexpr int64_t kSuspectsWaitMs = 50;
+constexpr int kCrashesOfPoison = 2;
+constexpr std::string_view kPoison = "poison";
+constexpr const char* kPoisonText = "the host died of a fatal signal each time that it had this event";
+constexpr int64_t kSuspectLooksMs = 20;  // how often it looks whether it may go
 
 using Clock = std::chrono::steady_clock;
 
@@ -303,6 +305,7 @@ class Shard::Impl {
       ReleaseHeld(*lane);
     }
     EndWhatWaitsInVain();
+    EndLongQuarantine();
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -516,16 +519,19 @@ class Shard::Impl {
     job.cancelled.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
     job.id = job.queued.headers.id;
-    if (job.queued.past.crashes >= kCrashesOfPoison) {
+    // It is not even looked at; unless a server took it for somebody: so far it can be read, and that is to be told.
+    if (IsPoison(job) && (job.queued.past.accepted.empty() || job.queued.past.crashes > kCrashesOfPoison)) {
       if (job.id.empty()) job.id = job.queued.headers.origin.DerivedId();
-      job.event.Clear();  // it is not even looked at
-      return FailEvent(job, "poison", "the host died of a fatal signal each time that it had this event");
+      job.event.Clear();
+      return FailEvent(job, kPoison, kPoisonText);
     }
     if (!Plan(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
     context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
     MakeReady(job);
   }
+
+  static bool IsPoison(const Job& job) { return job.queued.past.crashes >= kCrashesOfPoison; }
 
   // The configuration has changed while the job was with no transport.
   void PlanAgain(Job& job) {
@@ -576,14 +582,21 @@ class Shard::Impl {
       what.text = text;
       AttemptFacts facts = Facts(job, outcome, DueTimeMs());
       facts.retry_after_ms = 0;
-      SettleGroup(job, "", {Decide(job.generation->config.retry, facts), &what, who});
+      const Decision decision = Decide(job.generation->config.retry, facts);
+      // A copy would be another record, under no suspicion: it goes again as this one, or is poison.
+      if (job.queued.past.crashes > 0 && decision.action == Decision::Action::kDefer) return;
+      SettleGroup(job, "", {decision, &what, who});
       job.due.bits &= ~who.bits;
       job.touched = true;
     };
     settle(POSTBUS_ACCEPTED, job.queued.past.accepted, "accepted before the host ended");
     settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
-    if (!job.due.empty()) return true;
-    EndTurn(job);
+    if (job.due.empty()) {
+      EndTurn(job);
+      return false;
+    }
+    if (!IsPoison(job)) return true;
+    FailEvent(job, kPoison, kPoisonText);
     return false;
   }
 
@@ -787,22 +800,54 @@ class Shard::Impl {
   // --- submitting ---
 
   void MakeReady(Job& job) {
-    if (job.queued.past.crashes > 0 && !TakeSuspectsTurn(job)) return;
     EnterLane(job);
-    if (job.lane->limiter->limits_domains() && !PassDomains(job)) return;
+    if (job.lane->limiter->limits_domains() && !PassDomains(job)) return LeaveQuarantine(job);
+    if (job.queued.past.crashes > 0) return SubmitSuspect(job);
     job.place = Job::Place::kReady;
     job.lane->ready.Push(job.slot, job.event.priority);
   }
 
-  // Who may have killed the process goes to a transport while no other suspect is there: if it dies again, it was this
-  // one. False: it waits for its turn.
-  bool TakeSuspectsTurn(Job& job) {
-    if (suspect_ == nullptr) suspect_ = &job;
-    if (suspect_ == &job) return true;
+  // What may have killed the process goes to its transport as soon as no mail is with any; until then it waits, and
+  // does not hold others back while its own transport takes none.
+  void SubmitSuspect(Job& job) {
     job.place = Job::Place::kWaiting;
-    job.ready_at_boot_ms = now_boot_ms_ + kSuspectsWaitMs;
+    job.ready_at_boot_ms = now_boot_ms_ + kSuspectLooksMs;
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
-    return false;
+    Lane& lane = *job.lane;
+    if (draining_.load(std::memory_order_acquire) || !Takes(lane)) return LeaveQuarantine(job);
+    if (suspect_ == nullptr && context_.quarantine.Hold(this)) {
+      suspect_ = &job;
+      suspect_since_boot_ms_ = now_boot_ms_;
+    }
+    if (suspect_ != &job) return;
+    const bool alone = context_.quarantine.nobody_is_out();
+    if (!alone && now_boot_ms_ - suspect_since_boot_ms_ < Quarantine::kWaitMs) return;
+    if (lane.limiter->active() && lane.limiter->Take(1, now_boot_ms_) == 0) return LeaveQuarantine(job);
+    context_.quarantine.OfferSuspect();
+    suspect_since_boot_ms_ = now_boot_ms_;
+    const bool taken = Offer(lane, {&job.slot, 1}, alone) == 1;
+    if (!taken) {
+      context_.quarantine.Back(1);
+      job.place = Job::Place::kWaiting;
+    }
+    if (!taken || !alone) LeaveQuarantine(job);
+  }
+
+  // The others need not wait for it any longer.
+  void LeaveQuarantine(Job& job) {
+    if (suspect_ != &job) return;
+    context_.quarantine.Release(this);
+    suspect_ = nullptr;
+  }
+
+  // A suspect whose transport takes its time: the others go on beside it.
+  void EndLongQuarantine() {
+    if (suspect_ == nullptr || suspect_->place != Job::Place::kSubmitted ||
+        now_boot_ms_ - suspect_since_boot_ms_ < Quarantine::kAloneMs) {
+      return;
+    }
+    suspect_->queued.marks.Handed();
+    LeaveQuarantine(*suspect_);
   }
 
   void EnterLane(Job& job) {
@@ -891,7 +936,8 @@ class Shard::Impl {
     const int64_t now_due_ms = DueTimeMs();
     for (size_t slot = 0; slot < capacity_; ++slot) {
       Job& job = jobs_[slot];
-      const bool waits = job.place == Job::Place::kReady || job.place == Job::Place::kHeld;
+      const bool waits = job.place == Job::Place::kReady || job.place == Job::Place::kHeld ||
+                         (job.place == Job::Place::kWaiting && job.queued.past.crashes > 0);
       if (!waits || ExpiresInMs(job.event, now_due_ms) > 0) continue;
       LeaveQueue(job);
       EndWithoutMail(job, Change::kExpired);
@@ -913,12 +959,28 @@ class Shard::Impl {
     const size_t offer = limited ? lane.limiter->Take(wanted, now_boot_ms_) : wanted;
     if (offer == 0) return false;
 
+    if (!context_.quarantine.Offer(static_cast<int64_t>(offer))) {
+      if (limited) lane.limiter->GiveBack(offer);
+      return false;
+    }
     uint32_t slots[kSubmitBatch];
     PopBatch(lane, std::span(slots, offer));
+    const size_t taken = Offer(lane, std::span(slots, offer), /*alone=*/false);
+    for (size_t i = offer; i-- > taken;) lane.ready.PushFront(slots[i], jobs_[slots[i]].event.priority);
+    if (taken < offer) {
+      context_.quarantine.Back(static_cast<int64_t>(offer - taken));
+      lane.full_for_high = jobs_[slots[taken]].event.priority == Priority::kHigh;
+    }
+    return !lane.full && !probes && offer == wanted && !lane.ready.empty();
+  }
+
+  // Gives the transport as many as it takes, and returns the number; the others are ready again. `alone`: no other mail
+  // is with any transport.
+  size_t Offer(Lane& lane, std::span<const uint32_t> slots, bool alone) {
     const postbus_mail* batch[kSubmitBatch];
     const auto now = Clock::now();
     const int64_t now_due_ms = DueTimeMs();
-    for (size_t i = 0; i < offer; ++i) {
+    for (size_t i = 0; i < slots.size(); ++i) {
       Job& job = jobs_[slots[i]];
       FillEnvelope(job);
       job.mail.recipients = job.recipients.data();
@@ -929,25 +991,23 @@ class Shard::Impl {
       job.domains_passed = 0;  // the next attempt takes slots of its own
       job.place = Job::Place::kSubmitted;
       batch[i] = &job.mail;
-      job.queued.marks.Handed();
+      job.queued.marks.Handed(alone);
       job.open_token.store(job.mail.token, std::memory_order_release);
     }
-    const size_t taken = CallSubmit(lane, std::span(batch, offer));
-    for (size_t i = offer; i-- > taken;) {
+    const size_t taken = CallSubmit(lane, std::span(batch, slots.size()));
+    for (size_t i = taken; i < slots.size(); ++i) {
       Job& job = jobs_[slots[i]];
       job.open_token.store(0, std::memory_order_release);
       job.queued.marks.TakenBack();
       job.place = Job::Place::kReady;
       job.domains_passed = job.event.recipient_count();
-      lane.ready.PushFront(job.slot, job.event.priority);
     }
-    if (limited && taken < offer) lane.limiter->GiveBack(offer - taken);
-    if (taken < offer) {
+    if (taken < slots.size()) {
       lane.full = true;
-      lane.full_for_high = jobs_[slots[taken]].event.priority == Priority::kHigh;
+      if (lane.limiter->active()) lane.limiter->GiveBack(slots.size() - taken);
     }
-    if (probes && taken > 0) lane.breaker.BeginProbe();
-    return !lane.full && !probes && offer == wanted && !lane.ready.empty();
+    if (taken > 0 && lane.breaker.state() != Breaker::State::kClosed) lane.breaker.BeginProbe();
+    return taken;
   }
 
   size_t CallSubmit(const Lane& lane, std::span<const postbus_mail* const> batch) {
@@ -1004,6 +1064,8 @@ class Shard::Impl {
   void Settle(Job& job) {
     Lane& lane = *job.lane;
     job.queued.marks.TakenBack();
+    context_.quarantine.Back(1);
+    LeaveQuarantine(job);
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
     groups_.clear();
     const int64_t now_due_ms = DueTimeMs();
@@ -1233,7 +1295,7 @@ class Shard::Impl {
 
   void Free(Job& job) {
     job.place = Job::Place::kFree;
-    if (suspect_ == &job) suspect_ = nullptr;
+    LeaveQuarantine(job);
     job.generation.reset();
     LeaveLane(job);
     Trim(job.raw);
@@ -1315,7 +1377,8 @@ class Shard::Impl {
   using Timer = std::pair<int64_t, uint32_t>;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
   int64_t now_boot_ms_ = 0;
-  Job* suspect_ = nullptr;  // the one of them that is on its way
+  Job* suspect_ = nullptr;             // has the quarantine
+  int64_t suspect_since_boot_ms_ = 0;  // waits for the others, or is with its transport
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   int64_t look_for_expired_at_boot_ms_ = 0;

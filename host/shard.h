@@ -11,6 +11,7 @@
 #include "host/log.h"
 #include "host/metrics.h"
 #include "host/pauses.h"
+#include "host/quarantine.h"
 #include "host/watchdog.h"
 #include "queue/queue.h"
 
@@ -22,6 +23,7 @@ struct ShardContext {
   EventLimits limits;
   std::string recipient_key;  // RecipientKey
   Pauses& pauses;
+  Quarantine& quarantine;
   Metrics& metrics;
   Log& log;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "host/quarantine.h"
 #include "host/recipient_hash.h"
 #include "host/shard.h"
 #include "host/ticker.h"
@@ -57,6 +58,7 @@ struct Worker::Impl {
   Queue* queue = nullptr;
   Log* log = nullptr;
   Pauses no_pauses;
+  Quarantine quarantine;
   Shards shards;
   ShardSink sink{shards};
   std::shared_ptr<const Generation> current;
@@ -113,6 +115,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<con
                              .limits = config.limits,
                              .recipient_key = RecipientKey(config.queue),
                              .pauses = pauses != nullptr ? *pauses : impl.no_pauses,
+                             .quarantine = impl.quarantine,
                              .metrics = metrics,
                              .log = log};
   for (size_t i = 0; i < static_cast<size_t>(config.host.threads); ++i) {

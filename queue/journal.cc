@@ -49,26 +49,29 @@ bool Unseal(uint64_t identity, Word word, uint64_t sealed, uint64_t& value) {
   return Seal(identity, word, value) == sealed;
 }
 
-// Of the state: phase, crashes, and bits of the identity, so that with the check no other record's state fits.
-constexpr uint64_t kMaxCrashes = 0xFF;
-constexpr int kIdentityShift = 10;
-
-uint64_t StateOf(uint64_t identity, Phase phase, uint64_t crashes) {
-  const uint64_t value =
-      static_cast<uint64_t>(phase) | std::min(crashes, kMaxCrashes) << 2 | (identity << kIdentityShift & kValueMask);
-  return Seal(identity, Word::kState, value);
-}
-
 struct State {
   Phase phase = Phase::kBegun;
   uint64_t crashes = 0;
+  bool alone = false;  // with a transport, and no other record is
 };
+
+// In its word: phase, crashes, alone, and bits of the identity, so that with the check no other record's state fits.
+constexpr uint64_t kMaxCrashes = 0x7F;
+constexpr int kCrashesShift = 2;
+constexpr int kAloneShift = 9;
+constexpr int kIdentityShift = 10;
+
+uint64_t StateOf(uint64_t identity, const State& state) {
+  const uint64_t value = static_cast<uint64_t>(state.phase) | std::min(state.crashes, kMaxCrashes) << kCrashesShift |
+                         static_cast<uint64_t>(state.alone) << kAloneShift | (identity << kIdentityShift & kValueMask);
+  return Seal(identity, Word::kState, value);
+}
 
 // False: free, or nothing that can be read.
 bool ReadState(uint64_t identity, uint64_t sealed, State& state) {
   uint64_t value = 0;
   if (!Unseal(identity, Word::kState, sealed, value)) return false;
-  state = {static_cast<Phase>(value & 3), value >> 2 & kMaxCrashes};
+  state = {static_cast<Phase>(value & 3), value >> kCrashesShift & kMaxCrashes, (value >> kAloneShift & 1) != 0};
   return (value & 3) != 0 && value >> kIdentityShift == (identity & (kValueMask >> kIdentityShift));
 }
 
@@ -93,21 +96,23 @@ struct alignas(64) JournalSlot {
   void SetMask(std::atomic<uint64_t>& word, Word kind, uint64_t value) {
     word.store(Seal(identity(), kind, value), std::memory_order_release);
   }
-  void SetPhase(Phase phase) {
+  void SetPhase(Phase phase, bool alone = false) {
     State now;
     ReadState(identity(), state.load(std::memory_order_relaxed), now);
-    state.store(StateOf(identity(), phase, now.crashes), std::memory_order_release);
+    state.store(StateOf(identity(), {phase, now.crashes, alone}), std::memory_order_release);
   }
-  void CountCrash() {
+  // The process died, by this record's doing or by that of one of several.
+  void CountCrash(bool certainly) {
     State now;
     if (!ReadState(identity(), state.load(std::memory_order_relaxed), now)) return;
-    state.store(StateOf(identity(), now.phase, now.crashes + 1), std::memory_order_release);
+    now.crashes = certainly ? now.crashes + 1 : std::max<uint64_t>(now.crashes, 1);
+    state.store(StateOf(identity(), now), std::memory_order_release);
   }
 };
 static_assert(sizeof(JournalSlot) == 64 && std::atomic<uint64_t>::is_always_lock_free);
 
-void TurnMarks::Handed() const {
-  if (slot_ != nullptr) slot_->SetPhase(Phase::kHanded);
+void TurnMarks::Handed(bool alone) const {
+  if (slot_ != nullptr) slot_->SetPhase(Phase::kHanded, alone);
 }
 
 void TurnMarks::TakenBack() const {
@@ -235,7 +240,7 @@ Journal::Journal(int fd, Header* header, size_t bytes, uint32_t slots)
   for (JournalSlot& slot : std::span(slots_, count_)) {
     State state;
     if (!ReadState(slot.identity(), slot.state.load(), state) || state.phase != Phase::kHanded) continue;
-    if (crashed) slot.CountCrash();
+    if (crashed) slot.CountCrash(state.alone);
     slot.SetPhase(Phase::kBegun);
   }
   header_->crashed.store(0);
@@ -325,7 +330,7 @@ bool Journal::Begin(int64_t place, uint64_t fingerprint, TurnMarks& marks, PastT
   slot.fingerprint.store(fingerprint, std::memory_order_relaxed);
   slot.accepted.store(0, std::memory_order_relaxed);
   slot.in_doubt.store(0, std::memory_order_relaxed);
-  slot.state.store(StateOf(slot.identity(), Phase::kBegun, 0), std::memory_order_release);
+  slot.state.store(StateOf(slot.identity(), {}), std::memory_order_release);
   marks = TurnMarks(&slot);
   return true;
 }
@@ -402,7 +407,7 @@ void OnFatalSignal(int signal, siginfo_t* info, void*) {
   const bool sent = info->si_code <= 0;
   if (!sent || info->si_pid == getpid()) {
     if (working_on != nullptr) {
-      working_on->CountCrash();
+      working_on->CountCrash(true);
     } else {
       for (const auto& flag : open_crash_flags) {
         if (std::atomic<uint32_t>* crashed = flag.load()) crashed->store(1);

@@ -32,7 +32,9 @@ struct PastTurn {
   bool over = false;      // its copies are durable: nothing is left to do
   RecipientSet accepted;  // the next hop took these
   RecipientSet in_doubt;  // past the point of no return, and no answer is known
-  int crashes = 0;        // deaths of the process by a fatal signal that this record may have caused
+  // Deaths of the process by a fatal signal: 1 = it may have caused one, among others; each that was certainly its
+  // doing counts.
+  int crashes = 0;
 };
 
 struct JournalSlot;
@@ -46,8 +48,9 @@ class TurnMarks {
   TurnMarks() = default;
   explicit TurnMarks(JournalSlot* slot) : slot_(slot) {}
 
-  // A transport has it, or has it no longer: who is with a transport may be what kills the process.
-  void Handed() const;
+  // A transport has it, or has it no longer: who is with a transport may be what kills the process, and who is there
+  // alone certainly is.
+  void Handed(bool alone = false) const;
   void TakenBack() const;
   // These may be sent from now on.
   void Passed(RecipientSet who) const;

@@ -44,13 +44,13 @@ class FakeQueue final : public Queue, public ShardQueue {
   FakeQueue() { permit_.Extend(INT64_MAX); }
 
   // Returns the turn the event will have.
-  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal) {
+  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal, PastTurn past = {}) {
     const std::lock_guard lock(mutex_);
     const TurnId turn = ++last_turn_;
     turns_[turn].value = value;
     if (headers.accepted_at_unix_ms == 0) headers.accepted_at_unix_ms = UnixTimeMs();
     if (headers.origin.topic.empty()) headers.origin = {.topic = "fake", .partition = 0, .offset = int64_t(turn)};
-    waiting_.push_back({turn, std::move(value), std::move(headers), priority});
+    waiting_.push_back({turn, std::move(value), std::move(headers), priority, past});
     Wake();
     return turn;
   }
@@ -100,6 +100,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     out.value = next->value;
     out.headers = next->headers;
     out.permit = &permit_;
+    out.past = next->past;
     waiting_.erase(next);
     changed_.notify_all();
     return true;
@@ -163,6 +164,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::string value;
     EventHeaders headers;
     Priority priority;
+    PastTurn past;
   };
 
   void End(TurnId turn, int Turn::*counter) {

@@ -51,6 +51,20 @@ TEST_F(HeldMailsTest, WhatWouldWaitForLongComesAgainAtASlotOfItsOwn) {
   EXPECT_EQ(Hold("b.org", 33, Priority::kNormal, 0), 0) << "another domain";
 }
 
+TEST_F(HeldMailsTest, ForgetsADomainWhoseMailsWereOnlyPutOff) {
+  ASSERT_TRUE(Take("a.org", 0).taken);
+  EXPECT_EQ(Hold("a.org", 1, Priority::kNormal, 0, /*longest=*/0), 1'000);
+  EXPECT_EQ(Hold("a.org", 2, Priority::kNormal, 0, /*longest=*/0), 2'000);
+  EXPECT_EQ(held_.domains(), 1u);
+  EXPECT_EQ(Released(2'500), std::vector<uint32_t>{});
+  EXPECT_EQ(held_.domains(), 1u) << "its next slot is known yet";
+  const int64_t then = held_.look_at_ms();
+  ASSERT_LE(then, 3'100);
+  EXPECT_EQ(Released(then), std::vector<uint32_t>{});
+  EXPECT_EQ(held_.domains(), 0u);
+  EXPECT_EQ(held_.look_at_ms(), HeldMails::kNever);
+}
+
 TEST_F(HeldMailsTest, ErasesAndDrains) {
   ASSERT_TRUE(Take("a.org", 0).taken);
   Hold("a.org", 1, Priority::kNormal, 0);

@@ -722,6 +722,102 @@ TEST_F(WorkerTest, WhatWaitsForAProviderExpiresThere) {
   }
 }
 
+// A suspect: the process died while a transport had it.
+class SuspectTest : public WorkerTest {
+ protected:
+  TurnId AddSuspect(std::string_view to, PastTurn past) { return queue_.Add(Event(to), {}, Priority::kNormal, past); }
+  static PastTurn Suspected(RecipientSet in_doubt = {}) {
+    PastTurn past;
+    past.in_doubt = in_doubt;
+    past.crashes = 1;
+    return past;
+  }
+  const Transport& transport() const { return worker_->generation().transports.front()->transport(); }
+  bool IsOver(TurnId turn) { return queue_.turns()[turn].over(); }
+  // For what must not happen: long enough that it would.
+  bool StaysSo(const std::function<bool()>& condition) {
+    const int64_t until = BootTimeMs() + 200;
+    while (condition() && BootTimeMs() < until) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return condition();
+  }
+};
+
+TEST_F(SuspectTest, GoesWhenNoOtherMailIsWithATransportAndNoneGoesBesideIt) {
+  Start();
+  const TurnId other = queue_.Add(Event("\"hold@x.org\""));
+  ASSERT_TRUE(AwaitOutstanding(transport()));
+  const TurnId suspect = AddSuspect("\"hold+suspect@x.org\"", Suspected());
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 2; }));
+  EXPECT_TRUE(StaysSo([&] { return transport().outstanding() == 1; })) << "the other one is there";
+  queue_.Revoke(other);  // its transport gives it back
+  EXPECT_EQ(queue_.Await(other).abandoned, 1);
+  ASSERT_TRUE(AwaitOutstanding(transport()));
+  const TurnId later = queue_.Add(Event("\"accepted@x.org\""));
+  EXPECT_TRUE(StaysSo([&] { return !IsOver(later) && !IsOver(suspect); }));
+  queue_.Revoke(suspect);
+  EXPECT_EQ(queue_.Await(later).completed, 1);
+}
+
+TEST_F(SuspectTest, IsNotWaitedForWhenItsTransportTakesItsTime) {
+  Start();
+  const TurnId suspect = AddSuspect("\"hold@x.org\"", Suspected());
+  ASSERT_TRUE(AwaitOutstanding(transport()));
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  EXPECT_FALSE(IsOver(suspect));
+}
+
+TEST_F(SuspectTest, GoesBesideTheOthersWhenTheyDoNotComeBack) {
+  Start();
+  const TurnId other = queue_.Add(Event("\"hold@x.org\""));
+  ASSERT_TRUE(AwaitOutstanding(transport()));
+  EXPECT_EQ(queue_.Await(AddSuspect("\"accepted@x.org\"", Suspected())).completed, 1);
+  EXPECT_FALSE(IsOver(other));
+}
+
+TEST_F(SuspectTest, OneWhoseTransportIsDownHoldsNobodyBack) {
+  AddBackup();
+  config_.routes.emplace_back().use = {"backup"};
+  config_.routes[0].use = {"primary"};
+  config_.routes[0].match.recipient_domains = {"down.org"};
+  std::ofstream(fault_file_) << "x";
+  Start();
+  const TurnId stuck = AddSuspect("\"fault-while-file@down.org\"", Suspected());
+  EXPECT_TRUE(AwaitThat([&] {
+    return metrics_.Serialize().find("postbus_transport_breaker_open{transport=\"primary\"} 1") != std::string::npos;
+  }));
+  for (int i = 0; i < 5; ++i) {
+    const std::string to = "\"accepted+" + std::to_string(i) + "@x.org\"";
+    EXPECT_EQ(queue_.Await(AddSuspect(to, Suspected())).completed, 1);
+    EXPECT_EQ(queue_.Await(queue_.Add(Event(to))).completed, 1);
+  }
+  EXPECT_FALSE(IsOver(stuck));
+  std::filesystem::remove(fault_file_);
+  EXPECT_EQ(queue_.Await(stuck).completed, 1);
+}
+
+TEST_F(SuspectTest, WhomAServerAcceptedIsToldOfAndOnlyTheOthersAreDeadLetters) {
+  Start();
+  PastTurn poison = Suspected({0b010});
+  poison.accepted = {0b001};
+  poison.crashes = 2;
+  const auto turn = queue_.Await(AddSuspect(R"(["accepted@x.org","accepted+2@x.org","accepted+3@x.org"])", poison));
+  ASSERT_EQ(turn.reports.size(), 2u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet{0b001});
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "poison");
+  EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet{0b110});
+  EXPECT_EQ(turn.completed, 1);
+}
+
+TEST_F(SuspectTest, InDoubtItGoesAgainAsTheSameRecord) {
+  Start();
+  const auto turn = queue_.Await(AddSuspect("\"accepted@x.org\"", Suspected({0b1})));
+  EXPECT_TRUE(turn.deferred.empty()) << "a copy would be under no suspicion";
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kSent);
+}
+
 TEST_F(WorkerTest, ASecondCompletionIsIgnoredAndCounted) {
   Start();
   const TurnId id = queue_.Add(Event("\"twice@x.org\""));

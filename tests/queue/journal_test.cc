@@ -290,7 +290,7 @@ class CrashTest : public JournalTest {
       TurnMarks worked_on;
       PastTurn past;
       if (!(*journal)->Begin(1, kPrint, handed, past) || !(*journal)->Begin(2, kPrint, worked_on, past)) _exit(1);
-      handed.Handed();
+      handed.Handed(alone_);
       std::thread([&] {
         PrepareThreadForCrash();
         const WorkingOn working(works_on_2 ? worked_on : TurnMarks());
@@ -300,6 +300,8 @@ class CrashTest : public JournalTest {
     ASSERT_TRUE(WIFSIGNALED(status)) << status;
     EXPECT_EQ(WTERMSIG(status), signal);
   }
+  bool alone_ = false;
+
   std::pair<int, int> Crashes() {
     auto journal = Open();
     return {Begin(*journal, 1).past.crashes, Begin(*journal, 2).past.crashes};
@@ -344,16 +346,22 @@ TEST_F(CrashTest, ElsewhereAllThatAreWithATransportAreSuspects) {
   EXPECT_EQ(Crashes(), std::pair(1, 0));
 }
 
+TEST_F(CrashTest, AmongSeveralASecondDeathProvesNothingAndAloneItDoes) {
+  Crash([] { abort(); }, false, SIGABRT);
+  Crash([] { abort(); }, false, SIGABRT);
+  EXPECT_EQ(Crashes(), std::pair(1, 0));
+  alone_ = true;
+  Crash([] { abort(); }, false, SIGABRT);
+  EXPECT_EQ(Crashes(), std::pair(2, 0));
+}
+
 TEST_F(CrashTest, ASignalOfAnotherProcessBlamesNobody) {
   const pid_t parent = getpid();
   Crash(
       [parent] {
-        const pid_t victim = getpid();
-        if (fork() == 0) {
-          closefrom(3);  // the journal, whose lock it would hold for a moment longer
-          kill(victim, SIGILL);
-          _exit(0);
-        }
+        const std::string kill_me = "kill -ILL " + std::to_string(getpid());
+        // A fork that lives on would keep the journal mapped, and with that locked.
+        if (fork() == 0) execl("/bin/sh", "sh", "-c", kill_me.c_str(), nullptr);
         while (getppid() == parent) pause();
       },
       true, SIGILL);
