@@ -24,10 +24,8 @@
 #include "host/attempt_result.h"
 #include "host/breaker.h"
 #include "host/held_mails.h"
-#include "host/html_text.h"
 #include "host/lane_share.h"
-#include "host/mail_parts.h"
-#include "host/mime_composer.h"
+#include "host/outgoing_mail.h"
 #include "host/ready_queue.h"
 #include "host/recipient_hash.h"
 #include "host/recipient_policy.h"
@@ -151,7 +149,7 @@ class Shard::Impl {
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
     if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
-        now_boot_ms >= job->mail.deadline_ms) {
+        now_boot_ms >= job->outgoing.view.deadline_ms) {
       return false;
     }
     job->queued.marks.Passed(job->due);  // before the transport hears of it
@@ -217,15 +215,9 @@ class Shard::Impl {
     EmailEvent event;
     RecipientSet due;  // not settled in this turn yet
     std::string id;
-    std::string message_id;
-    std::string raw;
-    RenderedMail rendered;                // kept only for transports that want parts
+    OutgoingMail outgoing;
     std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
     std::vector<postbus_str> recipients;  // the envelope
-    std::vector<MailFile> files;
-    std::deque<std::string> unescaped;  // base64 of files that have JSON escapes in it
-    postbus_mail mail{};
-    MailParts parts;
     AttemptResult result;
   };
 
@@ -688,102 +680,15 @@ class Shard::Impl {
     for (const uint32_t slot : moving_) MakeReadyAgain(jobs_[slot]);
   }
 
-  // Renders, where the event has a template, and composes; false: the event was dead-lettered.
+  // Makes the mail; false: the event was dead-lettered.
   bool Prepare(Job& job) {
     const WorkingOn working(job.queued.marks);
-    const EmailEvent& event = job.event;
-    const Transport& transport = *job.lane->transport;
-    RenderedMail& rendered = transport.wants_parts() ? job.rendered : rendered_;
-    const Mailbox* redirect_to = job.generation->recipients.redirect_to();
-    job.message_id.clear();
-    AppendMessageId(job.id, event.from.domain(), job.message_id);
-    FindFiles(job);
-    MailContent content{.from = &event.from,
-                        .to = redirect_to != nullptr ? std::span(redirect_to, 1) : std::span(event.to),
-                        .cc = redirect_to != nullptr ? std::span<const Mailbox>() : std::span(event.cc),
-                        .reply_to = event.reply_to,
-                        .subject = event.subject,
-                        .text = event.text,
-                        .html = event.html,
-                        .headers = event.headers,
-                        .files = job.files,
-                        .message_id = job.message_id,
-                        .date_unix_ms = DateOf(event, job.queued.headers.accepted_at_unix_ms)};
-    if (!event.template_name.empty()) {
-      const std::string_view json = event.data.size == 0
-                                        ? std::string_view("{}")
-                                        : std::string_view(job.queued.value).substr(event.data.offset, event.data.size);
-      busy_.store(Busy::kRendering, std::memory_order_release);
-      const RenderOutcome outcome = job.generation->renderer->Render(event.template_name, json, rendered);
-      busy_.store(Busy::kWithItself, std::memory_order_release);
-      if (outcome != RenderOutcome::kOk) {
-        FailEvent(job, "render_error", Redacted(rendered.error));
-        return false;
-      }
-      content.text = rendered.text;
-      content.html = rendered.html;
-      if (content.subject.empty()) content.subject = rendered.subject;
-      if (content.subject.empty()) {
-        FailEvent(job, "invalid_event", "/subject: neither the event nor its template has a subject");
-        return false;
-      }
-    }
-    if (content.text.empty() && !content.html.empty()) {
-      HtmlToText(content.html, rendered.text);
-      content.text = rendered.text;
-    }
-    if (transport.wants_raw()) {
-      if (const Status status = composer_.Compose(content, job.raw); !status.ok()) {
-        FailEvent(job, "render_error", Redacted(status.message()));
-        return false;
-      }
-    }
-    FillMail(job, content);
-    return true;
-  }
-
-  void FindFiles(Job& job) {
-    job.files.clear();
-    job.unescaped.clear();
-    for (const Attachment& attachment : job.event.attachments) {
-      job.files.push_back({.filename = attachment.filename,
-                           .content_type = attachment.content_type,
-                           .content_id = attachment.content_id,
-                           .base64 = AttachmentBase64(job.queued.value, attachment, job.unescaped.emplace_back())});
-    }
-  }
-
-  void FillMail(Job& job, const MailContent& content) {
-    const EmailEvent& event = job.event;
-    job.mail = {};
-    job.mail.size = sizeof job.mail;
-    job.mail.event_id = View(job.id);
-    job.mail.idempotency_key = View(job.id);
-    job.mail.message_id = View(job.message_id);
-    job.mail.sender = View(event.from.address);
-    job.mail.attempt = static_cast<uint32_t>(job.queued.headers.attempt) + 1;
-    if (event.priority == Priority::kHigh) job.mail.flags |= POSTBUS_MAIL_HIGH;
-    if (event.priority == Priority::kLow) job.mail.flags |= POSTBUS_MAIL_LOW;
-    const auto non_ascii = [](const Mailbox& mailbox) {
-      return std::any_of(mailbox.address.begin(), mailbox.address.end(),
-                         [](char c) { return static_cast<unsigned char>(c) > 127; });
-    };
-    for (const auto& mailboxes : {std::span(&event.from, 1), content.to, content.cc, content.reply_to}) {
-      if (std::any_of(mailboxes.begin(), mailboxes.end(), non_ascii)) job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
-    }
-    if (job.generation->recipients.redirect_to() == nullptr &&
-        std::any_of(event.bcc.begin(), event.bcc.end(), non_ascii)) {
-      job.mail.flags |= POSTBUS_MAIL_SMTPUTF8;
-    }
-    const Transport& transport = *job.lane->transport;
-    if (transport.wants_raw()) {
-      job.mail.raw = View(job.raw);
-      if (!composer_.is_7bit()) job.mail.flags |= POSTBUS_MAIL_8BIT;
-    }
-    if (transport.wants_parts()) {
-      job.parts.Fill(content, event);
-      job.mail.parts = &job.parts.view();
-    }
+    busy_.store(Busy::kRendering, std::memory_order_release);
+    const auto fault =
+        mail_maker_.Make(job.queued, job.event, job.id, *job.generation, *job.lane->transport, job.outgoing);
+    busy_.store(Busy::kWithItself, std::memory_order_release);
+    if (fault) FailEvent(job, fault->reason, fault->message);
+    return !fault;
   }
 
   std::string ViolationText() const {
@@ -983,16 +888,16 @@ class Shard::Impl {
     for (size_t i = 0; i < slots.size(); ++i) {
       Job& job = jobs_[slots[i]];
       FillEnvelope(job);
-      job.mail.recipients = job.recipients.data();
-      job.mail.n_recipients = static_cast<uint32_t>(job.recipients.size());
-      job.mail.deadline_ms = now_boot_ms_ + std::min(kSendWithinMs, ExpiresInMs(job.event, now_due_ms));
-      job.mail.token = NextToken(job);
+      job.outgoing.view.recipients = job.recipients.data();
+      job.outgoing.view.n_recipients = static_cast<uint32_t>(job.recipients.size());
+      job.outgoing.view.deadline_ms = now_boot_ms_ + std::min(kSendWithinMs, ExpiresInMs(job.event, now_due_ms));
+      job.outgoing.view.token = NextToken(job);
       job.submitted_at = now;
       job.domains_passed = 0;  // the next attempt takes slots of its own
       job.place = Job::Place::kSubmitted;
-      batch[i] = &job.mail;
+      batch[i] = &job.outgoing.view;
       job.queued.marks.Handed(alone);
-      job.open_token.store(job.mail.token, std::memory_order_release);
+      job.open_token.store(job.outgoing.view.token, std::memory_order_release);
     }
     const size_t taken = CallSubmit(lane, std::span(batch, slots.size()));
     for (size_t i = taken; i < slots.size(); ++i) {
@@ -1046,7 +951,7 @@ class Shard::Impl {
       if (redirect_to == nullptr) job.recipients.push_back(View(job.event.recipient(r).address));
     }
     if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
-    if (job.mail.parts != nullptr) job.parts.SetRecipients(job.event, job.due, redirect_to);
+    if (job.outgoing.view.parts != nullptr) job.outgoing.parts.SetRecipients(job.event, job.due, redirect_to);
   }
 
   // --- what came back ---
@@ -1298,13 +1203,10 @@ class Shard::Impl {
     LeaveQuarantine(job);
     job.generation.reset();
     LeaveLane(job);
-    Trim(job.raw);
+    job.outgoing.Trim(kKeptBufferBytes);
     Trim(job.queued.value);
-    Trim(job.rendered.text);
-    Trim(job.rendered.html);
     Trim(job.event.text);
     Trim(job.event.html);
-    job.unescaped.clear();
     free_.push_back(job.slot);
     in_use_.fetch_sub(1, std::memory_order_release);
   }
@@ -1384,8 +1286,7 @@ class Shard::Impl {
   int64_t look_for_expired_at_boot_ms_ = 0;
   int64_t owed_answers_due_boot_ms_ = 0;
   EventDecoder decoder_;
-  MimeComposer composer_;
-  RenderedMail rendered_;
+  MailMaker mail_maker_;
   RecipientHasher hasher_;
   StatusRecord record_;
   std::string copy_;
