@@ -25,6 +25,7 @@
 #include "host/breaker.h"
 #include "host/held_mails.h"
 #include "host/html_text.h"
+#include "host/idempotency_key.h"
 #include "host/lane_share.h"
 #include "host/mail_parts.h"
 #include "host/mime_composer.h"
@@ -216,6 +217,7 @@ class Shard::Impl {
     RecipientSet due;  // not settled in this turn yet
     std::string id;
     std::string message_id;
+    std::string idempotency_key;
     std::string raw;
     RenderedMail rendered;                // kept only for transports that want parts
     std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
@@ -745,7 +747,6 @@ class Shard::Impl {
     job.mail = {};
     job.mail.size = sizeof job.mail;
     job.mail.event_id = View(job.id);
-    job.mail.idempotency_key = View(job.id);
     job.mail.message_id = View(job.message_id);
     job.mail.sender = View(event.from.address);
     job.mail.attempt = static_cast<uint32_t>(job.queued.headers.attempt) + 1;
@@ -987,6 +988,8 @@ class Shard::Impl {
     }
     if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
     if (job.mail.parts != nullptr) job.parts.SetRecipients(job.event, job.due, redirect_to);
+    job.idempotency_key = IdempotencyKey(job.id, job.due, job.event.recipient_count(), job.queued.headers.replay);
+    job.mail.idempotency_key = View(job.idempotency_key);
   }
 
   // --- what came back ---
