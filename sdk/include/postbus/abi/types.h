@@ -12,7 +12,7 @@
  *     used where host->abi_minor says that the host knows them.
  *  6. No C++ exception crosses. No signals, fork, setlocale, chdir, atexit, and no threads or work in ELF constructors.
  *  7. Every function carries a tag: the thread it is called on and the state it may be called in.
- *       [control]      one such call at a time on an instance, not always from the same thread; may wait
+ *       [control]      one such call at a time on an instance, not always from the same thread; may block
  *       [any]          any thread, several at a time, also while a [control] call other than create or destroy runs
  *       [open]         after create has returned POSTBUS_OK and before destroy begins
  *     The host's functions may be called from inside the plugin's.

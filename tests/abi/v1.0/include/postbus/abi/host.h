@@ -9,7 +9,7 @@ enum { POSTBUS_LOG_DEBUG = 1, POSTBUS_LOG_INFO = 2, POSTBUS_LOG_WARNING = 3, POS
 /* Verdicts of permit_send. */
 enum { POSTBUS_ABORT = 0, POSTBUS_GO = 1 };
 
-/* Valid and constant from create until destroy has returned; so are its functions. None of them waits. */
+/* Valid and constant from create until destroy has returned, or create has failed. Its functions never block. */
 typedef struct postbus_host {
   uint32_t size;
   uint16_t abi_major; /* of the host */
