@@ -6,6 +6,7 @@
 #include <set>
 
 #include "event/clock.h"
+#include "host/abi_sizes.h"
 #include "host/plugin_calls.h"
 
 namespace postbus {
@@ -23,7 +24,7 @@ bool WasSent(int32_t outcome) { return outcome == POSTBUS_ACCEPTED || outcome ==
 // "" or what is wrong with it.
 std::string ResultFault(const postbus_result* result, uint32_t n_recipients) {
   if (result == nullptr) return "no result";
-  if (result->size < sizeof *result) return "a result whose size is not sizeof(postbus_result)";
+  if (result->size < kResultSize) return "a result whose size is not sizeof(postbus_result)";
   if (!IsOutcome(result->outcome)) return "the unknown outcome " + std::to_string(result->outcome);
   if (!IsPhase(result->phase)) return "the unknown phase " + std::to_string(result->phase);
   if (!IsText(result->text) || !IsText(result->provider_id)) return "a text at address 0 or larger than 4 KiB";
@@ -31,7 +32,7 @@ std::string ResultFault(const postbus_result* result, uint32_t n_recipients) {
   std::set<uint32_t> named;
   for (uint32_t i = 0; i < result->n_recipients; ++i) {
     const postbus_recipient_result* const one = result->recipients[i];
-    if (one == nullptr || one->size < sizeof *one) return "a recipient's result whose size is not its sizeof";
+    if (one == nullptr || one->size < kRecipientResultSize) return "a recipient's result whose size is not its sizeof";
     if (one->recipient >= n_recipients)
       return "a result for recipient " + std::to_string(one->recipient) + ", which it does not have";
     if (!named.insert(one->recipient).second) return "two results for recipient " + std::to_string(one->recipient);

@@ -37,8 +37,6 @@ std::vector<fs::path> Directories(const ConfigOptions& options) {
 
 const char* Kind(const PluginLibrary& library) { return library.transport() != nullptr ? "transport" : "renderer"; }
 
-std::string AbiVersion() { return std::to_string(POSTBUS_ABI_MAJOR) + "." + std::to_string(POSTBUS_ABI_MINOR); }
-
 std::vector<std::string_view> Capabilities(const PluginLibrary& library) {
   std::vector<std::string_view> names;
   const uint32_t caps = library.transport() != nullptr ? library.transport()->caps : 0;
@@ -105,7 +103,7 @@ std::string BeginJson(const std::string& name, const PluginLibrary& library) {
   AddJsonMember("name", name, json);
   AddJsonMember("kind", Kind(library), json);
   AddJsonMember("version", library.version(), json);
-  AddJsonMember("abi", AbiVersion(), json);
+  AddJsonMember("abi", library.abi(), json);
   AddJsonMember("summary", library.summary(), json);
   AddJsonMember("path", library.path().string(), json);
   json += ",\"capabilities\":[";
@@ -169,7 +167,7 @@ void List(const PluginsOptions& options) {
 std::string Text(const std::string& name, const PluginLibrary& library) {
   std::string text = name + " " + std::string(library.version()) + ", " + Kind(library) + "\n" +
                      std::string(library.summary()) + "\n\nfile: " + library.path().string() +
-                     "\nABI:  " + AbiVersion() + "\n";
+                     "\nABI:  " + library.abi() + "\n";
   if (const auto capabilities = Capabilities(library); !capabilities.empty()) {
     text += "can: ";
     for (const std::string_view capability : capabilities) text += " " + std::string(capability);

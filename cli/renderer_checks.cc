@@ -32,11 +32,17 @@ std::string Render(CheckRig& rig, std::string_view name, std::string_view data, 
   StringSink text(out.parts[1], 1 << 24);
   StringSink html(out.parts[2], 1 << 24);
   StringSink error(out.error, kMaxPluginText);
+  const postbus_render_input input = {
+      .size = sizeof(postbus_render_input), .reserved = 0, .name = AbiText(name), .data = AbiText(data)};
+  const postbus_render_output output = {.size = sizeof(postbus_render_output),
+                                        .reserved = 0,
+                                        .subject = subject.abi(),
+                                        .text = text.abi(),
+                                        .html = html.abi(),
+                                        .error = error.abi()};
   const int64_t begin_ms = BootTimeMs();
-  std::string fault = CheckRig::Guard("render", [&] {
-    out.result = rig.library().renderer()->render(rig.instance(), AbiText(name), AbiText(data), subject.abi(),
-                                                  text.abi(), html.abi(), error.abi());
-  });
+  std::string fault = CheckRig::Guard(
+      "render", [&] { out.result = rig.library().renderer()->render(rig.instance(), &input, &output); });
   if (!fault.empty()) return fault;
   if (out.result < POSTBUS_RENDER_OK || out.result > POSTBUS_RENDER_FAILED) {
     return "render gives the unknown result " + std::to_string(out.result);
@@ -58,7 +64,7 @@ std::string Render(CheckRig& rig, std::string_view name, std::string_view data, 
 std::string List(CheckRig& rig, std::vector<std::string>& names) {
   names.clear();
   const postbus_sink sink = {
-      .size = sizeof(postbus_sink), .ctx = &names, .write = [](void* ctx, const char* data, size_t n) {
+      .size = sizeof(postbus_sink), .reserved = 0, .ctx = &names, .write = [](void* ctx, const char* data, size_t n) {
         static_cast<std::vector<std::string>*>(ctx)->emplace_back(data, n);
       }};
   return CheckRig::Guard("list", [&] { rig.library().renderer()->list(rig.instance(), &sink); });
@@ -141,82 +147,76 @@ Finding CheckUnknownTemplate(const CheckSubject& subject) {
   return rig.Destroy();
 }
 
-Finding CheckRenders(const CheckSubject& subject) {
+// `check(rig, name)` of each template; what it returns, or what the instance's life has to say.
+template <typename Check>
+Finding OfEachTemplate(const CheckSubject& subject, Check check) {
   CheckRig rig(subject);
   std::vector<std::string> names;
   if (std::string fault = CreateAndList(rig, names); !fault.empty()) return fault;
   for (const std::string& name : names) {
     SetCheckInput(name);
-    std::string data;
-    Rendered rendered;
-    std::string fault = DataFor(rig, name, "value", data);
-    if (fault.empty()) fault = Render(rig, name, data, rendered);
-    if (fault.empty() && rendered.result == POSTBUS_RENDER_OK &&
-        std::all_of(rendered.parts.begin(), rendered.parts.end(),
-                    [](const std::string& part) { return part.empty(); })) {
-      fault = "render gives OK and writes nothing";
-    }
-    if (!fault.empty()) return fault + " (template \"" + name + "\")";
+    if (std::string fault = check(rig, name); !fault.empty()) return fault + " (template \"" + name + "\")";
   }
   if (std::string fault = rig.Destroy(); !fault.empty()) return fault;
   return names.empty() ? NoTemplates() : Finding();
 }
 
+Finding CheckRenders(const CheckSubject& subject) {
+  return OfEachTemplate(subject, [](CheckRig& rig, const std::string& name) -> std::string {
+    std::string data;
+    Rendered rendered;
+    if (std::string fault = DataFor(rig, name, "value", data); !fault.empty()) return fault;
+    if (std::string fault = Render(rig, name, data, rendered); !fault.empty()) return fault;
+    const bool nothing =
+        std::all_of(rendered.parts.begin(), rendered.parts.end(), [](const std::string& part) { return part.empty(); });
+    return rendered.result == POSTBUS_RENDER_OK && nothing ? "render gives OK and writes nothing" : "";
+  });
+}
+
 // The same from several threads at a time, and again.
 Finding CheckPure(const CheckSubject& subject) {
-  CheckRig rig(subject);
-  std::vector<std::string> names;
-  if (std::string fault = CreateAndList(rig, names); !fault.empty()) return fault;
-  for (const std::string& name : names) {
+  return OfEachTemplate(subject, [](CheckRig& rig, const std::string& name) -> std::string {
     std::string data;
     Rendered expected;
-    std::string fault = DataFor(rig, name, "value", data);
-    if (fault.empty()) fault = Render(rig, name, data, expected);
+    if (std::string fault = DataFor(rig, name, "value", data); !fault.empty()) return fault;
+    if (std::string fault = Render(rig, name, data, expected); !fault.empty()) return fault;
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
       threads.emplace_back([&] {
         for (int round = 0; round < 50; ++round) {
           Rendered rendered;
           std::string other = Render(rig, name, data, rendered);
-          if (other.empty() && rendered != expected) other = "render gives other bytes for the same input";
+          if (other.empty() && rendered != expected)
+            other = "render gives other bytes for the same input, in 4 threads";
           if (!other.empty()) rig.host().Fault(other);
         }
       });
     }
     for (std::thread& thread : threads) thread.join();
-    if (fault.empty()) fault = rig.host().fault();
-    if (!fault.empty()) return fault + " (template \"" + name + "\", 4 threads)";
-  }
-  if (std::string fault = rig.Destroy(); !fault.empty()) return fault;
-  return names.empty() ? NoTemplates() : Finding();
+    return rig.host().fault();
+  });
 }
 
 Finding CheckHostileData(const CheckSubject& subject) {
-  CheckRig rig(subject);
-  std::vector<std::string> names;
-  if (std::string fault = CreateAndList(rig, names); !fault.empty()) return fault;
-  const std::string not_objects[] = {"",    "null", "[]", "42", "\"text\"", "{", "{\"a\":", std::string(10'000, '['),
-                                     "\xff"};
-  for (const std::string& name : names) {
-    SetCheckInput(name);
+  return OfEachTemplate(subject, [](CheckRig& rig, const std::string& name) -> std::string {
+    const std::string not_objects[] = {"",    "null", "[]", "42", "\"text\"", "{", "{\"a\":", std::string(10'000, '['),
+                                       "\xff"};
     for (const std::string& data : not_objects) {
       Rendered rendered;
       if (std::string fault = Render(rig, name, data, rendered); !fault.empty()) return fault;
       if (rendered.result != POSTBUS_RENDER_INVALID_DATA) {
-        return Finding("data that is no JSON object gives result " + std::to_string(rendered.result) +
-                       " instead of INVALID_DATA (template \"" + name + "\")");
+        return "data that is no JSON object gives result " + std::to_string(rendered.result) +
+               " instead of INVALID_DATA";
       }
     }
     const std::string values[] = {"<script>alert(1)</script>", "{{x}} %s ${x} $(x) `x`", std::string(200'000, 'x'),
                                   "\xe2\x80\xae\xf0\x9f\x93\xac", "a\r\nBcc: b"};
     for (const std::string& value : values) {
       std::string data;
-      if (std::string fault = DataFor(rig, name, value, data); !fault.empty())
-        return fault + " (template \"" + name + "\")";
+      if (std::string fault = DataFor(rig, name, value, data); !fault.empty()) return fault;
     }
-  }
-  if (std::string fault = rig.Destroy(); !fault.empty()) return fault;
-  return names.empty() ? NoTemplates() : Finding();
+    return {};
+  });
 }
 
 Finding CheckLeavesNothing(const CheckSubject& subject) {

@@ -15,7 +15,7 @@ struct RecipientOutcome {
   int32_t outcome = 0;
   int32_t phase = 0;
   int code = 0;
-  std::array<uint8_t, 3> enhanced{};
+  std::array<uint16_t, 3> enhanced{};
   std::string text;
 
   // "4.2.1", or "" without a class.

@@ -93,7 +93,6 @@ void MailMaker::FillView(const QueuedEvent& queued, const EmailEvent& event, std
   view = {};
   view.size = sizeof view;
   view.event_id = View(id);
-  view.idempotency_key = View(id);
   view.message_id = View(out.message_id);
   view.sender = View(event.from.address);
   view.attempt = static_cast<uint32_t>(queued.headers.attempt) + 1;

@@ -20,7 +20,7 @@ namespace postbus {
 
 // One thread at a time; reused, it keeps its capacity.
 struct OutgoingMail {
-  // Everything but token, deadline and envelope. It points into this object, the event and the record.
+  // Everything but token, deadline, envelope and its key. It points into this object, the event and the record.
   postbus_mail view{};
 
   std::string message_id;

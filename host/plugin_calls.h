@@ -67,7 +67,7 @@ class StringSink {
   std::string& out_;
   const size_t limit_;
   bool overflowed_ = false;
-  const postbus_sink abi_ = {.size = sizeof(postbus_sink), .ctx = this, .write = &Write};
+  const postbus_sink abi_ = {.size = sizeof(postbus_sink), .reserved = 0, .ctx = this, .write = &Write};
 };
 
 inline LogLevel ToLogLevel(int32_t level) {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "host/abi_sizes.h"
 #include "host/plugin_calls.h"
 #include "host/plugin_options.h"
 
@@ -18,30 +19,36 @@ namespace {
 
 namespace fs = std::filesystem;
 
-static_assert(POSTBUS_ABI_MAJOR == 0, "from 1.0 on CheckVersion accepts every minor of the same major");
-
 std::string Version(unsigned major, unsigned minor) { return std::to_string(major) + "." + std::to_string(minor); }
 
-std::string Rebuild() { return "; rebuild it against postbus-sdk " + Version(POSTBUS_ABI_MAJOR, POSTBUS_ABI_MINOR); }
+std::string Rebuild() { return "; rebuild against postbus-sdk " + std::to_string(POSTBUS_ABI_MAJOR); }
 
 // Each check returns "" or what is wrong, to be put after the path.
 
 // Magic and version stand in the 12 bytes that are the same in every version of the ABI, `size` too; the rest is read
-// only once these fit.
+// only once these fit. Any minor does: what a later one has besides stands where this host does not look.
 std::string CheckVersion(const postbus_entry& entry) {
   if (entry.magic != POSTBUS_ABI_MAGIC)
     return "its postbus_plugin_entry is not a postbus plugin's (wrong magic number)";
-  if (entry.abi_major != POSTBUS_ABI_MAJOR || entry.abi_minor != POSTBUS_ABI_MINOR) {
-    return "ABI " + Version(entry.abi_major, entry.abi_minor) + ", this postbus speaks " +
-           Version(POSTBUS_ABI_MAJOR, POSTBUS_ABI_MINOR) + Rebuild();
-  }
-  return {};
+  if (entry.abi_major == POSTBUS_ABI_MAJOR) return {};
+  return "ABI " + Version(entry.abi_major, entry.abi_minor) + ", this postbus speaks " +
+         std::to_string(POSTBUS_ABI_MAJOR) + ".x" + Rebuild();
 }
 
 std::string CheckSize(std::string_view name, size_t size, size_t wanted) {
   if (size >= wanted) return {};
   return "its " + std::string(name) + " has " + std::to_string(size) + " bytes where ABI " +
-         Version(POSTBUS_ABI_MAJOR, POSTBUS_ABI_MINOR) + " has " + std::to_string(wanted) + Rebuild();
+         Version(POSTBUS_ABI_MAJOR, 0) + " has " + std::to_string(wanted) + Rebuild();
+}
+
+// What has no meaning yet is 0, so that a later minor can give it one. A plugin of that minor may use it already.
+bool MayUse(const postbus_entry& entry, uint32_t bits, uint32_t known) {
+  return (bits & ~known) == 0 || entry.abi_minor > POSTBUS_ABI_MINOR;
+}
+
+std::string BitsProblem(std::string_view owner, std::string_view field) {
+  return std::string(owner) + " has bits in `" + std::string(field) + "` that ABI " +
+         Version(POSTBUS_ABI_MAJOR, POSTBUS_ABI_MINOR) + " does not know; they are 0";
 }
 
 bool IsName(std::string_view text, std::string_view separators) {
@@ -62,11 +69,9 @@ std::string CheckNames(const postbus_entry& entry) {
   return {};
 }
 
-std::string CheckOption(const postbus_option* option, std::set<std::string_view>& names) {
+std::string CheckOption(const postbus_entry& entry, const postbus_option* option, std::set<std::string_view>& names) {
   if (option == nullptr) return "its option table has a null entry";
-  if (std::string problem = CheckSize("postbus_option", option->size, sizeof(postbus_option)); !problem.empty()) {
-    return problem;
-  }
+  if (std::string problem = CheckSize("postbus_option", option->size, kOptionSize); !problem.empty()) return problem;
   const std::string_view name = PluginText(option->name);
   const std::string which = "its option " + InQuotes(name);
   if (!IsName(name, "_")) return which + " is not a name (a-z, 0-9 and _)";
@@ -74,6 +79,10 @@ std::string CheckOption(const postbus_option* option, std::set<std::string_view>
   if (option->type < POSTBUS_OPTION_STRING || option->type > POSTBUS_OPTION_LIST) {
     return which + " has the unknown type " + std::to_string(option->type);
   }
+  if (!MayUse(entry, option->flags, POSTBUS_OPTION_REQUIRED | POSTBUS_OPTION_SECRET)) {
+    return BitsProblem(which, "flags");
+  }
+  if (!MayUse(entry, option->reserved, 0)) return BitsProblem(which, "reserved");
   if (option->minimum > option->maximum) return which + " has bounds that exclude every value";
   if (option->type == POSTBUS_OPTION_ENUM && PluginText(option->choices).empty()) return which + " has no choices";
   if (PluginText(option->description).empty()) return which + " has no description";
@@ -91,10 +100,11 @@ std::string CheckOption(const postbus_option* option, std::set<std::string_view>
 }
 
 std::string CheckOptions(const postbus_entry& entry) {
+  if (!MayUse(entry, entry.reserved, 0)) return BitsProblem("its postbus_plugin_entry", "reserved");
   if (entry.n_options != 0 && entry.options == nullptr) return "its option table is missing";
   std::set<std::string_view> names;
   for (uint32_t i = 0; i < entry.n_options; ++i) {
-    if (std::string problem = CheckOption(entry.options[i], names); !problem.empty()) return problem;
+    if (std::string problem = CheckOption(entry, entry.options[i], names); !problem.empty()) return problem;
   }
   return {};
 }
@@ -111,8 +121,11 @@ std::string CheckFunctions(std::string_view table, std::span<const NamedFunction
   return {};
 }
 
-std::string CheckTransport(const postbus_transport& t) {
-  if (std::string problem = CheckSize("postbus_transport", t.size, sizeof t); !problem.empty()) return problem;
+std::string CheckTransport(const postbus_entry& entry, const postbus_transport& t) {
+  constexpr uint32_t kCaps = POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_WANTS_PARTS |
+                             POSTBUS_TRANSPORT_IDEMPOTENT | POSTBUS_TRANSPORT_TEST_ONLY;
+  if (std::string problem = CheckSize("postbus_transport", t.size, kTransportSize); !problem.empty()) return problem;
+  if (!MayUse(entry, t.caps, kCaps)) return BitsProblem("its postbus_transport", "caps");
   const NamedFunction functions[] = {{"create", t.create != nullptr},   {"probe", t.probe != nullptr},
                                      {"submit", t.submit != nullptr},   {"cancel", t.cancel != nullptr},
                                      {"quiesce", t.quiesce != nullptr}, {"outstanding", t.outstanding != nullptr},
@@ -120,8 +133,9 @@ std::string CheckTransport(const postbus_transport& t) {
   return CheckFunctions("postbus_transport", functions);
 }
 
-std::string CheckRenderer(const postbus_renderer& r) {
-  if (std::string problem = CheckSize("postbus_renderer", r.size, sizeof r); !problem.empty()) return problem;
+std::string CheckRenderer(const postbus_entry& entry, const postbus_renderer& r) {
+  if (std::string problem = CheckSize("postbus_renderer", r.size, kRendererSize); !problem.empty()) return problem;
+  if (!MayUse(entry, r.caps, 0)) return BitsProblem("its postbus_renderer", "caps");
   const NamedFunction functions[] = {{"create", r.create != nullptr},
                                      {"render", r.render != nullptr},
                                      {"list", r.list != nullptr},
@@ -163,7 +177,7 @@ struct PluginLibrary::Impl {
   // "" or what is wrong.
   std::string Check() {
     for (const auto check :
-         {CheckVersion, +[](const postbus_entry& e) { return CheckSize("postbus_plugin_entry", e.size, sizeof e); },
+         {CheckVersion, +[](const postbus_entry& e) { return CheckSize("postbus_plugin_entry", e.size, kEntrySize); },
           CheckNames, CheckOptions}) {
       if (std::string problem = check(*entry); !problem.empty()) return problem;
     }
@@ -183,10 +197,10 @@ struct PluginLibrary::Impl {
     }
     if (is_transport) {
       transport = static_cast<const postbus_transport*>(table);
-      return CheckTransport(*transport);
+      return CheckTransport(*entry, *transport);
     }
     renderer = static_cast<const postbus_renderer*>(table);
-    return CheckRenderer(*renderer);
+    return CheckRenderer(*entry, *renderer);
   }
 };
 
@@ -229,6 +243,7 @@ Result<std::shared_ptr<const PluginLibrary>> PluginLibrary::Open(const fs::path&
 
 const fs::path& PluginLibrary::path() const { return impl_->path; }
 const fs::path& PluginLibrary::file() const { return impl_->image.path; }
+std::string PluginLibrary::abi() const { return Version(impl_->entry->abi_major, impl_->entry->abi_minor); }
 std::string_view PluginLibrary::id() const { return PluginText(impl_->entry->id); }
 std::string_view PluginLibrary::version() const { return PluginText(impl_->entry->version); }
 std::string_view PluginLibrary::summary() const { return PluginText(impl_->entry->summary); }

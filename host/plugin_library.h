@@ -18,7 +18,7 @@ class PluginLibrary {
  public:
   // Loads the file (RTLD_NOW | RTLD_LOCAL) and checks, in this order: the symbol, magic, ABI version, struct sizes,
   // kind, names, option table, the kind's table with no function missing. One clear sentence for each thing wrong,
-  // beginning with the path: `/x/acme.so: ABI 2.0, this postbus speaks 0.1; rebuild it against postbus-sdk 0.1`.
+  // beginning with the path: `/x/acme.so: ABI 2.0, this postbus speaks 1.x; rebuild against postbus-sdk 1`.
   // REQUIRES: `path` is absolute.
   static Result<std::shared_ptr<const PluginLibrary>> Load(const std::filesystem::path& path);
   // The same of a private copy of it (host/plugin_file.h), which is held as long as this object lives.
@@ -29,6 +29,7 @@ class PluginLibrary {
   const std::filesystem::path& path() const;
   // What the loader was given: path(), or the copy. One that has other code has another identity.
   const std::filesystem::path& file() const;
+  std::string abi() const;  // the version it was built against: "1.0"
   std::string_view id() const;
   std::string_view version() const;
   std::string_view summary() const;

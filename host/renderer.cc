@@ -24,7 +24,7 @@ class NamesSink {
   }
 
   std::vector<std::string>& names_;
-  const postbus_sink abi_ = {.size = sizeof(postbus_sink), .ctx = this, .write = &Write};
+  const postbus_sink abi_ = {.size = sizeof(postbus_sink), .reserved = 0, .ctx = this, .write = &Write};
 };
 
 RenderOutcome ToOutcome(int32_t result) {
@@ -110,11 +110,16 @@ RenderOutcome Renderer::Render(std::string_view template_name, std::string_view 
   const StringSink text(out.text, kMaxPart);
   const StringSink html(out.html, kMaxPart);
   const StringSink error(out.error, kMaxPluginText);
+  const postbus_render_input input = {
+      .size = sizeof(postbus_render_input), .reserved = 0, .name = AbiText(template_name), .data = AbiText(data)};
+  const postbus_render_output output = {.size = sizeof(postbus_render_output),
+                                        .reserved = 0,
+                                        .subject = subject.abi(),
+                                        .text = text.abi(),
+                                        .html = html.abi(),
+                                        .error = error.abi()};
   int32_t result = POSTBUS_RENDER_FAILED;
-  const std::string thrown = CatchThrown([&] {
-    result = impl_->table->render(impl_->instance, AbiText(template_name), AbiText(data), subject.abi(), text.abi(),
-                                  html.abi(), error.abi());
-  });
+  const std::string thrown = CatchThrown([&] { result = impl_->table->render(impl_->instance, &input, &output); });
   if (!thrown.empty()) {
     impl_->log(LogLevel::kError, "renderer: " + thrown);
     out.error = thrown;

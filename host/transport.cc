@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "event/clock.h"
+#include "host/abi_sizes.h"
 #include "host/plugin_calls.h"
 
 namespace postbus {
@@ -22,12 +23,12 @@ bool IsSound(postbus_str text) { return text.size <= kMaxPluginText && (text.dat
 postbus_str Sound(postbus_str text) { return AbiText(CutUtf8(PluginText(text), kMaxPluginText)); }
 
 bool IsSound(const postbus_recipient_result* recipient) {
-  return recipient != nullptr && recipient->size >= sizeof *recipient && IsOutcome(recipient->outcome) &&
+  return recipient != nullptr && recipient->size >= kRecipientResultSize && IsOutcome(recipient->outcome) &&
          recipient->phase == KnownPhase(recipient->phase) && IsSound(recipient->text);
 }
 
 bool IsSound(const postbus_result* result) {
-  return result != nullptr && result->size >= sizeof *result && IsOutcome(result->outcome) &&
+  return result != nullptr && result->size >= kResultSize && IsOutcome(result->outcome) &&
          result->phase == KnownPhase(result->phase) && IsSound(result->text) && IsSound(result->provider_id) &&
          (result->n_recipients == 0 || result->recipients != nullptr) &&
          std::all_of(result->recipients, result->recipients + result->n_recipients,
@@ -36,17 +37,15 @@ bool IsSound(const postbus_result* result) {
 
 postbus_result InDoubt(std::string_view text) {
   return {.size = sizeof(postbus_result),
+          .n_recipients = 0,
           .outcome = POSTBUS_IN_DOUBT,
           .phase = POSTBUS_PHASE_NONE,
           .code = 0,
           .enhanced = {0, 0, 0},
-          .reserved = 0,
           .retry_after_ms = 0,
           .text = AbiText(text),
           .provider_id = AbiText(""),
-          .recipients = nullptr,
-          .n_recipients = 0,
-          .reserved2 = 0};
+          .recipients = nullptr};
 }
 
 }  // namespace
@@ -83,10 +82,10 @@ struct Transport::Impl {
   // What is unknown or unreadable in a result means that we do not know what became of the mail.
   void CompleteRepaired(uint64_t token, const postbus_result* result) {
     LogOnce(bad_result, "it completed a mail with a malformed result, which counts as IN_DOUBT where it is unknown");
-    if (result == nullptr || result->size < sizeof *result || (result->n_recipients != 0 && !result->recipients)) {
+    if (result == nullptr || result->size < kResultSize || (result->n_recipients != 0 && !result->recipients)) {
       return sink->Complete(token, InDoubt("the transport gave a malformed result"));
     }
-    postbus_result repaired = *result;
+    postbus_result repaired = CopyOf(*result);
     if (!IsOutcome(repaired.outcome)) repaired.outcome = POSTBUS_IN_DOUBT;
     repaired.phase = KnownPhase(repaired.phase);
     repaired.text = Sound(repaired.text);
@@ -94,10 +93,10 @@ struct Transport::Impl {
     std::vector<postbus_recipient_result> recipients;
     for (uint32_t i = 0; i < result->n_recipients; ++i) {
       const postbus_recipient_result* const given = result->recipients[i];
-      if (given == nullptr || given->size < sizeof *given) {  // it is about a recipient we cannot know
+      if (given == nullptr || given->size < kRecipientResultSize) {  // it is about a recipient we cannot know
         return sink->Complete(token, InDoubt("the transport gave a malformed result"));
       }
-      postbus_recipient_result& recipient = recipients.emplace_back(*given);
+      postbus_recipient_result& recipient = recipients.emplace_back(CopyOf(*given));
       if (!IsOutcome(recipient.outcome)) recipient.outcome = POSTBUS_IN_DOUBT;
       recipient.phase = KnownPhase(recipient.phase);
       recipient.text = Sound(recipient.text);

@@ -6,24 +6,20 @@
 #include <charconv>
 #include <ctime>
 
+#include "postbus/ascii.hpp"
 #include "postbus/http_transport.hpp"
 
 namespace postbus::sdk {
 namespace {
 
 constexpr uint64_t kDayMs = 86'400'000;
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-bool EqualNoCase(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return Lower(x) == Lower(y); });
-}
+constexpr int64_t kHour = 3600;
 
 }  // namespace
 
 std::string_view HttpResponse::Header(std::string_view name) const {
   const auto found =
-      std::find_if(headers.begin(), headers.end(), [&](const auto& h) { return EqualNoCase(h.first, name); });
+      std::find_if(headers.begin(), headers.end(), [&](const auto& h) { return EqualIgnoringCase(h.first, name); });
   return found == headers.end() ? std::string_view() : found->second;
 }
 
@@ -41,7 +37,15 @@ uint64_t RetryAfterMs(const HttpResponse& response) {
   return std::min(static_cast<uint64_t>(date - now) * 1000, kDayMs);
 }
 
-Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_id, std::string_view words) {
+uint64_t ResetMs(const HttpResponse& response, std::string_view name) {
+  const std::string_view text = response.Header(name);
+  int64_t at = 0;
+  std::from_chars(text.data(), text.data() + text.size(), at);
+  return static_cast<uint64_t>(std::clamp<int64_t>(at - std::time(nullptr), 0, kHour)) * 1000;
+}
+
+Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_id, std::string_view words,
+                        uint64_t throttled_ms) {
   const uint16_t status = response.status;
   const auto text = [&](std::string_view otherwise) { return std::string(words.empty() ? otherwise : words); };
   const auto verdict = [&]() -> Outcome {
@@ -49,8 +53,10 @@ Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_
       case 408:
       case 425:
         return Outcome::Transient(text("the provider did not take the request")).RetryAfter(RetryAfterMs(response));
-      case 429:
-        return Outcome::Throttled(RetryAfterMs(response), text("too many requests"));
+      case 429: {
+        const uint64_t retry_after_ms = RetryAfterMs(response);
+        return Outcome::Throttled(retry_after_ms != 0 ? retry_after_ms : throttled_ms, text("too many requests"));
+      }
       case 401:
       case 403:
       case 407:

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "plugins/json_mail.h"
+#include "postbus/json_mail.hpp"
 
 namespace postbus::mailtrap {
 namespace {
@@ -21,21 +21,14 @@ std::string SandboxSuffix(const sdk::Options& options) {
 // {"success":true,"message_ids":[…]} or {"success":false,"errors":["…"]}, whole or one of a batch.
 sdk::Outcome Judge(const rapidjson::Value& result, const sdk::HttpResponse& response) {
   std::string words;
-  for (const rapidjson::Value& error : json_mail::Items(result, "errors")) {
-    if (!error.IsString()) continue;
-    if (!words.empty()) words += "; ";
-    words += error.GetString();
+  for (const std::string_view error : sdk::JsonTexts(result, "errors")) {
+    words.append(words.empty() ? "" : "; ").append(error);
   }
-  std::string_view id;
-  for (const rapidjson::Value& one : json_mail::Items(result, "message_ids")) {
-    if (id.empty() && one.IsString()) id = one.GetString();
-  }
-  if (response.status == 200 && id.empty() && !words.empty()) {
+  const std::vector<std::string_view> ids = sdk::JsonTexts(result, "message_ids");
+  if (response.status == 200 && ids.empty() && !words.empty()) {
     return sdk::Outcome::RejectedMessage(words).At(POSTBUS_PHASE_REQUEST, response.status);
   }
-  sdk::Outcome outcome = sdk::VerdictFromHttp(response, id, words);
-  if (outcome.outcome == POSTBUS_THROTTLED && outcome.retry_after_ms == 0) outcome.retry_after_ms = kRateWindowMs;
-  return outcome;
+  return sdk::VerdictFromHttp(response, ids.empty() ? "" : ids.front(), words, kRateWindowMs);
 }
 
 }  // namespace
@@ -51,34 +44,27 @@ Transport::Transport(sdk::Host host, const sdk::Options& options)
 std::optional<sdk::Outcome> Transport::Build(const postbus_mail& mail, sdk::HttpRequest& request) {
   const postbus_parts& parts = *mail.parts;
   if (parts.n_reply_to > 1) return sdk::Outcome::Unsupported("Mailtrap takes one reply_to");
-  rapidjson::StringBuffer buffer;
-  json_mail::Writer json(buffer);
-  json.StartObject();
-  json.Key("from");
-  json_mail::Address(json, parts.from);
-  json_mail::Addresses(json, "to", parts.to, parts.n_to);
-  json_mail::Addresses(json, "cc", parts.cc, parts.n_cc);
-  json_mail::Addresses(json, "bcc", parts.bcc, parts.n_bcc);
-  if (parts.n_reply_to == 1) {
-    json.Key("reply_to");
-    json_mail::Address(json, parts.reply_to[0]);
-  }
-  json_mail::Member(json, "subject", sdk::View(parts.subject));
-  if (parts.text.size != 0) json_mail::Member(json, "text", sdk::View(parts.text));
-  if (parts.html.size != 0) json_mail::Member(json, "html", sdk::View(parts.html));
-  json_mail::Attachments(json, parts);
-  json_mail::Headers(json, "headers", parts);
-  if (parts.n_tags != 0) json_mail::Member(json, "category", sdk::View(parts.tags[0]));  // it has one
-  json_mail::Metadata(json, "custom_variables", mail);
-  json.EndObject();
+  sdk::JsonBody json;
+  json.Address("from", parts.from);
+  json.Addresses("to", {parts.to, parts.n_to});
+  json.Addresses("cc", {parts.cc, parts.n_cc});
+  json.Addresses("bcc", {parts.bcc, parts.n_bcc});
+  if (parts.n_reply_to == 1) json.Address("reply_to", parts.reply_to[0]);
+  json.Text("subject", sdk::View(parts.subject));
+  json.TextIfAny("text", sdk::View(parts.text));
+  json.TextIfAny("html", sdk::View(parts.html));
+  json.Attachments("attachments", parts);
+  json.Headers("headers", parts);
+  if (parts.n_tags != 0) json.Text("category", sdk::View(parts.tags[0]));  // it has one
+  json.Metadata("custom_variables", mail);
   request.path = "/api/send" + suffix_;
   request.headers = headers_;
-  request.body.assign(buffer.GetString(), buffer.GetSize());
+  request.body = json.Take();
   return std::nullopt;
 }
 
 sdk::Outcome Transport::Verdict(const postbus_mail& /*mail*/, const sdk::HttpResponse& response) {
-  return Judge(json_mail::Parse(response.body), response);
+  return Judge(sdk::ParseJson(response.body), response);
 }
 
 void Transport::Join(std::span<const sdk::HttpRequest> requests, sdk::HttpRequest& request) {
@@ -92,9 +78,9 @@ void Transport::Join(std::span<const sdk::HttpRequest> requests, sdk::HttpReques
 // 200 even where single mails failed: only `responses`, in the order of the requests, tells.
 std::vector<sdk::Outcome> Transport::Verdicts(std::span<const postbus_mail* const> /*mails*/,
                                               const sdk::HttpResponse& response) {
-  const rapidjson::Document document = json_mail::Parse(response.body);
+  const rapidjson::Document document = sdk::ParseJson(response.body);
   std::vector<sdk::Outcome> outcomes;
-  for (const rapidjson::Value& one : json_mail::Items(document, "responses")) outcomes.push_back(Judge(one, response));
+  for (const rapidjson::Value& one : sdk::JsonItems(document, "responses")) outcomes.push_back(Judge(one, response));
   if (response.status == 200 && !outcomes.empty()) return outcomes;
   sdk::Outcome all = Judge(document, response);
   if (all.outcome == POSTBUS_REJECTED_MESSAGE) return {};  // for one of them

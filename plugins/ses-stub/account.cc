@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <random>
 
+#include "postbus/ascii.hpp"
+
 namespace postbus::ses_stub {
 namespace {
 
@@ -12,16 +14,6 @@ constexpr std::string_view kSimulator = "@simulator.amazonses.com";
 
 Answer Refuse(int status, std::string_view type, std::string message) {
   return {.status = status, .message_id = {}, .type = std::string(type), .message = std::move(message)};
-}
-
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return Lower(x) == Lower(y); });
 }
 
 std::array<uint8_t, 16> RandomBits() {
@@ -55,7 +47,8 @@ Answer Account::SendEmail(const SendEmailRequest& request, int64_t now_unix_ms) 
                   "Message length is more than " + std::to_string(settings_.max_message_bytes) + " bytes long: '" +
                       std::to_string(encoded) + "'.");
   }
-  if (!IsAscii(request.sender) || !std::all_of(request.recipients.begin(), request.recipients.end(), IsAscii)) {
+  if (!sdk::IsAscii(request.sender) ||
+      !std::all_of(request.recipients.begin(), request.recipients.end(), sdk::IsAscii)) {
     return Refuse(400, "BadRequestException", "Local address contains control or whitespace");
   }
   if (!IsVerified(request.sender)) {
@@ -71,7 +64,7 @@ bool Account::IsVerified(std::string_view sender) const {
   const auto& identities = settings_.verified_identities;
   const std::string_view domain = sender.substr(std::min(sender.rfind('@') + 1, sender.size()));
   return identities.empty() || std::any_of(identities.begin(), identities.end(), [&](const std::string& identity) {
-           return EqualsIgnoringCase(identity, identity.find('@') == identity.npos ? domain : sender);
+           return sdk::EqualIgnoringCase(identity, identity.find('@') == identity.npos ? domain : sender);
          });
 }
 
@@ -103,12 +96,12 @@ std::string_view Account::Throttle(int64_t recipients, int64_t now_unix_ms) {
 std::vector<Event> EventsFor(std::string_view recipient) {
   const Event delivery{.type = "Delivery", .sub_type = {}, .diagnostic = "smtp; 250 2.6.0 Message received"};
   if (recipient.size() < kSimulator.size() ||
-      !EqualsIgnoringCase(recipient.substr(recipient.size() - kSimulator.size()), kSimulator)) {
+      !sdk::EqualIgnoringCase(recipient.substr(recipient.size() - kSimulator.size()), kSimulator)) {
     return {delivery};
   }
   std::string box(recipient.substr(0, recipient.size() - kSimulator.size()));
   box.resize(std::min(box.find('+'), box.size()));
-  std::transform(box.begin(), box.end(), box.begin(), Lower);
+  std::transform(box.begin(), box.end(), box.begin(), sdk::Lower);
   if (box == "bounce") {
     return {{.type = "Bounce", .sub_type = "General", .diagnostic = "smtp; 550 5.1.1 user unknown"}};
   }

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <vector>
 
-#include "plugins/json_mail.h"
 #include "plugins/ses-stub/verdict.h"
+#include "postbus/json_mail.hpp"
 
 namespace postbus::ses_stub {
 namespace {
@@ -36,46 +36,40 @@ std::vector<std::string_view> Recipients(const postbus_mail& mail) {
   return recipients;
 }
 
-void WriteRequest(json_mail::Writer& json, const postbus_mail& mail, std::span<const std::string_view> recipients) {
-  json.StartObject();
-  json_mail::Member(json, "FromEmailAddress", sdk::View(mail.sender));
-  json.Key("Destination");
-  json.StartObject();
-  json.Key("ToAddresses");
-  json.StartArray();
-  for (const std::string_view recipient : recipients) json_mail::String(json, recipient);
-  json.EndArray();
+void WriteRequest(const postbus_mail& mail, sdk::JsonBody& json) {
+  json.BeginObject("request");
+  json.Text("FromEmailAddress", sdk::View(mail.sender));
+  json.BeginObject("Destination");
+  json.Texts("ToAddresses", {mail.recipients, mail.n_recipients});
   json.EndObject();
-  json.Key("raw_bytes");
-  json.Uint64(mail.raw.size);
+  json.Number("raw_bytes", static_cast<int64_t>(mail.raw.size));
   json.EndObject();
 }
 
-void WriteAnswer(json_mail::Writer& json, const Answer& answer) {
-  json.StartObject();
-  json.Key("status");
-  json.Int(answer.status);
+void WriteAnswer(const Answer& answer, sdk::JsonBody& json) {
+  json.BeginObject("answer");
+  json.Number("status", answer.status);
   if (answer.status == 200) {
-    json_mail::Member(json, "MessageId", answer.message_id);
+    json.Text("MessageId", answer.message_id);
   } else {
-    json_mail::Member(json, "__type", answer.type);
-    json_mail::Member(json, "message", answer.message);
+    json.Text("__type", answer.type);
+    json.Text("message", answer.message);
   }
   json.EndObject();
 }
 
-void WriteEvents(json_mail::Writer& json, std::span<const std::string_view> recipients) {
-  json.StartArray();
+void WriteEvents(std::span<const std::string_view> recipients, sdk::JsonBody& json) {
+  json.BeginArray("events");
   for (const std::string_view recipient : recipients) {
     for (const Event& event : EventsFor(recipient)) {
-      json.StartObject();
-      json_mail::Member(json, "eventType", event.type);
-      json_mail::Member(json, "emailAddress", recipient);
+      json.BeginObject();
+      json.Text("eventType", event.type);
+      json.Text("emailAddress", recipient);
       if (event.type == "Bounce") {
-        json_mail::Member(json, "bounceType", "Permanent");
-        json_mail::Member(json, "bounceSubType", event.sub_type);
+        json.Text("bounceType", "Permanent");
+        json.Text("bounceSubType", event.sub_type);
       }
-      json_mail::Member(json, "diagnosticCode", event.diagnostic);
+      json.Text("diagnosticCode", event.diagnostic);
       json.EndObject();
     }
   }
@@ -85,26 +79,14 @@ void WriteEvents(json_mail::Writer& json, std::span<const std::string_view> reci
 }  // namespace
 
 std::string RequestLine(const postbus_mail& mail, const Answer& answer, int64_t now_unix_ms) {
-  const std::vector<std::string_view> recipients = Recipients(mail);
-  rapidjson::StringBuffer line;
-  json_mail::Writer json(line);
-  json.StartObject();
-  json.Key("at");
-  json.Int64(now_unix_ms);
-  json_mail::Member(json, "event_id", sdk::View(mail.event_id));
-  json.Key("attempt");
-  json.Uint(mail.attempt);
-  json.Key("request");
-  WriteRequest(json, mail, recipients);
-  json.Key("answer");
-  WriteAnswer(json, answer);
-  if (answer.status == 200) {
-    json.Key("events");
-    WriteEvents(json, recipients);
-  }
-  json.EndObject();
-  line.Put('\n');
-  return {line.GetString(), line.GetSize()};
+  sdk::JsonBody json;
+  json.Number("at", now_unix_ms);
+  json.Text("event_id", sdk::View(mail.event_id));
+  json.Number("attempt", mail.attempt);
+  WriteRequest(mail, json);
+  WriteAnswer(answer, json);
+  if (answer.status == 200) WriteEvents(Recipients(mail), json);
+  return json.Take() + "\n";
 }
 
 SesStubTransport::SesStubTransport(sdk::Host host, const sdk::Options& options)

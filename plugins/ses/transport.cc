@@ -4,7 +4,7 @@
 #include <ctime>
 #include <stdexcept>
 
-#include "plugins/json_mail.h"
+#include "postbus/json_mail.hpp"
 
 namespace postbus::ses {
 namespace {
@@ -24,7 +24,7 @@ const std::string& Region(const std::string& region) {
 // "ThrottlingException:http://…" in a header, or "com.amazonaws.ses#ThrottlingException" in the body.
 std::string_view ErrorType(const rapidjson::Document& document, const sdk::HttpResponse& response) {
   std::string_view type = response.Header("x-amzn-ErrorType");
-  if (type.empty()) type = json_mail::Text(document, "__type");
+  if (type.empty()) type = sdk::JsonText(document, "__type");
   type = type.substr(0, type.find(':'));
   return type.substr(type.find('#') + 1);
 }
@@ -49,36 +49,27 @@ std::optional<sdk::Outcome> Transport::Build(const postbus_mail& mail, sdk::Http
   if (mail.n_recipients > kMaxRecipients) return sdk::Outcome::Unsupported("SES takes 50 recipients at most");
   std::string data;
   sdk::AppendBase64(sdk::View(mail.raw), data);
-  rapidjson::StringBuffer buffer(nullptr, data.size() + 1024);
-  json_mail::Writer json(buffer);
-  json.StartObject();
-  json.Key("Destination");  // the envelope; the message's header fields stay as they are
-  json.StartObject();
-  json.Key("ToAddresses");
-  json.StartArray();
-  for (uint32_t i = 0; i < mail.n_recipients; ++i) json_mail::String(json, sdk::View(mail.recipients[i]));
-  json.EndArray();
+  sdk::JsonBody json(data.size() + 4096);
+  json.BeginObject("Destination");  // the envelope; the message's header fields stay as they are
+  json.Texts("ToAddresses", {mail.recipients, mail.n_recipients});
   json.EndObject();
-  json.Key("Content");
-  json.StartObject();
-  json.Key("Raw");
-  json.StartObject();
-  json_mail::Member(json, "Data", data);
+  json.BeginObject("Content");
+  json.BeginObject("Raw");
+  json.Text("Data", data);
   json.EndObject();
   json.EndObject();
-  if (!configuration_set_.empty()) json_mail::Member(json, "ConfigurationSetName", configuration_set_);
-  json.EndObject();
+  json.TextIfAny("ConfigurationSetName", configuration_set_);
   request.path = "/v2/email/outbound-emails";
-  request.body.assign(buffer.GetString(), buffer.GetSize());
+  request.body = json.Take();
   request.headers = SignedHeaders(credentials_, region_, authority(), request.path, request.body, std::time(nullptr));
   return std::nullopt;
 }
 
 sdk::Outcome Transport::Verdict(const postbus_mail& /*mail*/, const sdk::HttpResponse& response) {
-  const rapidjson::Document document = json_mail::Parse(response.body);
+  const rapidjson::Document document = sdk::ParseJson(response.body);
   const std::string_view type = ErrorType(document, response);
-  std::string_view message = json_mail::Text(document, "message");
-  if (message.empty()) message = json_mail::Text(document, "Message");
+  std::string_view message = sdk::JsonText(document, "message");
+  if (message.empty()) message = sdk::JsonText(document, "Message");
   std::string words(type);
   if (!message.empty()) words.append(words.empty() ? "" : ": ").append(message);
   const auto at = [&](sdk::Outcome outcome) { return std::move(outcome).At(POSTBUS_PHASE_REQUEST, response.status); };
@@ -102,7 +93,7 @@ sdk::Outcome Transport::Verdict(const postbus_mail& /*mail*/, const sdk::HttpRes
     if (IsOneOf(type, {"ConflictException", "ConcurrentModificationException"}))
       return at(sdk::Outcome::Transient(words));
   }
-  return sdk::VerdictFromHttp(response, json_mail::Text(document, "MessageId"), words);
+  return sdk::VerdictFromHttp(response, sdk::JsonText(document, "MessageId"), words);
 }
 
 }  // namespace postbus::ses

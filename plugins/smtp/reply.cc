@@ -18,22 +18,21 @@ bool StartsLikeReply(std::string_view line) {
 }
 
 // Takes `2.1.5 ` from the front of `text` if it is an enhanced code of class `digit`.
-void TakeEnhanced(std::string_view& text, char digit, std::array<uint8_t, 3>& enhanced) {
+void TakeEnhanced(std::string_view& text, char digit, std::array<uint16_t, 3>& enhanced) {
   if (text.size() < 5 || text[0] != digit || text[1] != '.' || digit == '3') return;
   size_t at = 2;
-  unsigned parts[2];
-  for (unsigned& part : parts) {
+  uint16_t parts[2];
+  for (uint16_t& part : parts) {
     const size_t begin = at;
     part = 0;
     while (at < text.size() && IsDigit(text[at]) && at - begin < 3) {
-      part = part * 10 + static_cast<unsigned>(text[at++] - '0');
+      part = static_cast<uint16_t>(part * 10 + (text[at++] - '0'));
     }
     if (at == begin) return;
     if (&part == &parts[0] && (at == text.size() || text[at++] != '.')) return;
   }
   if (at < text.size() && text[at] != ' ') return;
-  enhanced = {static_cast<uint8_t>(digit - '0'), static_cast<uint8_t>(std::min(parts[0], 255u)),
-              static_cast<uint8_t>(std::min(parts[1], 255u))};
+  enhanced = {static_cast<uint16_t>(digit - '0'), parts[0], parts[1]};
   text.remove_prefix(std::min(at + 1, text.size()));
 }
 
@@ -85,7 +84,7 @@ ReplyParser::Progress ReplyParser::TakeLine(std::string_view line) {
   const bool last = line.size() == 3 || line[3] == ' ';
   if (lines_ > 0 && code != reply_.code) return Garbage();
   std::string_view text = line.substr(std::min<size_t>(line.size(), 4));
-  std::array<uint8_t, 3> enhanced{};
+  std::array<uint16_t, 3> enhanced{};
   TakeEnhanced(text, line[0], enhanced);
   if (lines_ == 0) {
     reply_.code = code;

@@ -10,9 +10,9 @@
 namespace postbus::smtp {
 
 struct Reply {
-  uint16_t code = 0;                  // 200 to 599
-  std::array<uint8_t, 3> enhanced{};  // class, subject, detail (> 255 is given as 255); class 0: none
-  std::string_view text;              // lines without their codes, separated by '\n'
+  uint16_t code = 0;                   // 200 to 599
+  std::array<uint16_t, 3> enhanced{};  // class, subject, detail; class 0: none
+  std::string_view text;               // lines without their codes, separated by '\n'
 };
 
 class ReplyParser {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "postbus/abi/outcome.h"
+#include "postbus/ascii.hpp"
 
 namespace postbus::smtp {
 namespace {
@@ -32,8 +33,6 @@ constexpr Fixed kEveryServer[] = {
     {"432 4.3.2 *limit exceeded", 0},  // Exchange Online: connections, submission threads
 };
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 // Does `text` begin with what `pattern` says?
 bool Matches(std::string_view pattern, std::string_view text) {
   size_t p = 0;
@@ -44,7 +43,7 @@ bool Matches(std::string_view pattern, std::string_view text) {
     if (pattern[p] == '*') {
       star = p++;
       reach = t;
-    } else if (t < text.size() && (pattern[p] == '?' || Lower(pattern[p]) == Lower(text[t]))) {
+    } else if (t < text.size() && (pattern[p] == '?' || sdk::Lower(pattern[p]) == sdk::Lower(text[t]))) {
       ++p;
       ++t;
     } else if (star != std::string_view::npos && reach < text.size()) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "plugins/smtp/verdict.h"
+#include "postbus/ascii.hpp"
 
 namespace postbus::smtp {
 namespace {
@@ -45,10 +46,6 @@ const char* Problem(const postbus_mail& mail, bool& dot_lines, bool& utf8_addres
   return RawProblem(View(mail.raw), dot_lines);
 }
 
-bool IsAscii(std::string_view text) {
-  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
-}
-
 // RFC 4954 4: a longer AUTH command must leave its initial response to the server's challenge.
 constexpr size_t kMaxCommand = 512;
 
@@ -77,11 +74,6 @@ std::string_view MechanismName(Auth mechanism) {
     default:
       return "PLAIN";
   }
-}
-
-bool EqualNoCase(std::string_view text, std::string_view upper) {
-  return std::equal(text.begin(), text.end(), upper.begin(), upper.end(),
-                    [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 'a' + 'A' : a) == b; });
 }
 
 }  // namespace
@@ -382,16 +374,16 @@ void Session::ParseExtensions(std::string_view text) {
     if (first) continue;  // the server's name
     const std::string_view keyword = line.substr(0, line.find(' '));
     line.remove_prefix(std::min(keyword.size() + 1, line.size()));
-    if (EqualNoCase(keyword, "PIPELINING")) pipelining_ = options_.pipelining;
-    if (EqualNoCase(keyword, "8BITMIME")) eight_bit_ = true;
-    if (EqualNoCase(keyword, "SMTPUTF8")) smtputf8_ = true;
-    if (EqualNoCase(keyword, "STARTTLS")) starttls_ = true;
-    if (EqualNoCase(keyword, "AUTH")) {
+    if (sdk::EqualIgnoringCase(keyword, "PIPELINING")) pipelining_ = options_.pipelining;
+    if (sdk::EqualIgnoringCase(keyword, "8BITMIME")) eight_bit_ = true;
+    if (sdk::EqualIgnoringCase(keyword, "SMTPUTF8")) smtputf8_ = true;
+    if (sdk::EqualIgnoringCase(keyword, "STARTTLS")) starttls_ = true;
+    if (sdk::EqualIgnoringCase(keyword, "AUTH")) {
       mechanisms_.assign(" ").append(line).push_back(' ');
       std::transform(mechanisms_.begin(), mechanisms_.end(), mechanisms_.begin(),
                      [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
     }
-    if (EqualNoCase(keyword, "SIZE")) {
+    if (sdk::EqualIgnoringCase(keyword, "SIZE")) {
       has_size_ = true;
       std::from_chars(line.data(), line.data() + line.size(), size_limit_);
     }
@@ -548,12 +540,12 @@ void Session::Take(MailTask& task) {
 
 std::string_view Session::Unsupported(const postbus_mail& mail, Transaction& transaction) {
   if (transaction.utf8_address && !smtputf8_) {
-    const auto is_ascii = [](postbus_str address) { return IsAscii(View(address)); };
+    const auto is_ascii = [](postbus_str address) { return sdk::IsAscii(View(address)); };
     if (!is_ascii(mail.sender) || !std::all_of(mail.recipients, mail.recipients + mail.n_recipients, is_ascii)) {
       return "an address needs SMTPUTF8, which the server does not offer";
     }
     const std::string_view raw = View(mail.raw);
-    if (!IsAscii(raw.substr(0, raw.find("\r\n\r\n")))) {
+    if (!sdk::IsAscii(raw.substr(0, raw.find("\r\n\r\n")))) {
       return "the mail's header needs SMTPUTF8, which the server does not offer";
     }
     transaction.utf8_address = false;
@@ -709,7 +701,6 @@ void Session::Finish(Transaction& transaction, Verdict whole) {
                           .phase = verdict.phase,
                           .code = verdict.code,
                           .enhanced = {verdict.enhanced[0], verdict.enhanced[1], verdict.enhanced[2]},
-                          .reserved = 0,
                           .text = Str(texts.substr(verdict.text_begin, verdict.text_size))});
     }
     for (const postbus_recipient_result& result : results_) result_pointers_.push_back(&result);
@@ -717,17 +708,15 @@ void Session::Finish(Transaction& transaction, Verdict whole) {
   const std::string_view text = texts.substr(whole.text_begin, whole.text_size);
   const std::string_view id = whole.outcome == POSTBUS_ACCEPTED ? ProviderId(text) : std::string_view();
   listener_.OnFinished(task, {.size = sizeof(postbus_result),
+                              .n_recipients = static_cast<uint32_t>(result_pointers_.size()),
                               .outcome = whole.outcome,
                               .phase = whole.phase,
                               .code = whole.code,
                               .enhanced = {whole.enhanced[0], whole.enhanced[1], whole.enhanced[2]},
-                              .reserved = 0,
                               .retry_after_ms = whole.retry_after_ms,
                               .text = Str(text),
                               .provider_id = Str(id),
-                              .recipients = result_pointers_.data(),
-                              .n_recipients = static_cast<uint32_t>(result_pointers_.size()),
-                              .reserved2 = 0});
+                              .recipients = result_pointers_.data()});
 }
 
 void Session::FinishUntried(MailTask& task, int32_t outcome, std::string_view reason) {

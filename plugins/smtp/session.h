@@ -88,7 +88,7 @@ class Session {
     int32_t phase = POSTBUS_PHASE_NONE;
     uint64_t retry_after_ms = 0;
     uint16_t code = 0;
-    std::array<uint8_t, 3> enhanced{};
+    std::array<uint16_t, 3> enhanced{};
     std::string text;
   };
 
@@ -163,7 +163,7 @@ class Session {
     int32_t outcome = 0;
     int32_t phase = POSTBUS_PHASE_NONE;
     uint16_t code = 0;
-    std::array<uint8_t, 3> enhanced{};
+    std::array<uint16_t, 3> enhanced{};
     uint64_t retry_after_ms = 0;
     size_t text_begin = 0;  // in Transaction::texts
     size_t text_size = 0;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "postbus/abi/outcome.h"
+#include "postbus/ascii.hpp"
 
 namespace postbus::smtp {
 namespace {
@@ -12,16 +13,14 @@ constexpr size_t kMaxWords = 512;
 constexpr size_t kMaxId = 128;
 constexpr std::string_view kAddress = "<address>";
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 size_t FindNoCase(std::string_view text, std::string_view lower) {
-  const auto found =
-      std::search(text.begin(), text.end(), lower.begin(), lower.end(), [](char a, char b) { return Lower(a) == b; });
+  const auto found = std::search(text.begin(), text.end(), lower.begin(), lower.end(),
+                                 [](char a, char b) { return sdk::Lower(a) == b; });
   return found == text.end() ? std::string_view::npos : static_cast<size_t>(found - text.begin());
 }
 
 bool IsIdChar(char c) {
-  return (c >= '0' && c <= '9') || (Lower(c) >= 'a' && Lower(c) <= 'z') ||
+  return (c >= '0' && c <= '9') || (sdk::Lower(c) >= 'a' && sdk::Lower(c) <= 'z') ||
          std::string_view("-_.+/=:").find(c) != std::string_view::npos;
 }
 

@@ -28,20 +28,19 @@ static int32_t Create(const postbus_host* host, const postbus_options* options, 
   return POSTBUS_OK;
 }
 
-static int32_t Render(postbus_instance* self, postbus_str name, postbus_str data, const postbus_sink* subject,
-                      const postbus_sink* text, const postbus_sink* html, const postbus_sink* error) {
+static int32_t Render(postbus_instance* self, const postbus_render_input* input, const postbus_render_output* output) {
+  const postbus_str data = input->data;
   (void)self;
-  (void)html;
-  if (!Is(name, "hello")) {
-    Write(error, "there is no such template");
+  if (!Is(input->name, "hello")) {
+    Write(output->error, "there is no such template");
     return POSTBUS_RENDER_UNKNOWN_TEMPLATE;
   }
   if (data.size < 2 || data.data[0] != '{' || data.data[data.size - 1] != '}') { /* TODO: a JSON parser */
-    Write(error, "the data is not a JSON object");
+    Write(output->error, "the data is not a JSON object");
     return POSTBUS_RENDER_INVALID_DATA;
   }
-  Write(subject, "Hello");
-  Write(text, "Hello\n");
+  Write(output->subject, "Hello");
+  Write(output->text, "Hello\n");
   return POSTBUS_RENDER_OK;
 }
 

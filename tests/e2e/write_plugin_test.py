@@ -11,7 +11,8 @@ import e2e
 from install_test import InstalledTestCase, run
 from postbus_process import Postbus, post, wait_until
 
-SOURCES = e2e.ROOT / "tests" / "sdk" / "plugins"
+TEMPLATES = e2e.ROOT / "sdk" / "template"
+SOURCES = (TEMPLATES / "transport.c", TEMPLATES / "transport.cc", e2e.ROOT / "tests" / "sdk" / "plugins" / "acme.cc")
 
 
 class Package(InstalledTestCase):
@@ -22,8 +23,8 @@ class Package(InstalledTestCase):
         super().setUpClass()
         cls.project = cls.work / "outside"
         shutil.copytree(e2e.ROOT / "tests" / "install" / "plugins", cls.project)
-        for name in ("minimal.c", "acme.cc", "acme_http.cc"):
-            shutil.copy(SOURCES / name, cls.project)
+        for source in SOURCES:
+            shutil.copy(source, cls.project)
 
     def check_loads(self, plugin: pathlib.Path, **options):
         written = ", ".join(f"{name}: {value}" for name, value in options.items())
@@ -42,9 +43,9 @@ class Package(InstalledTestCase):
 
     def test_pkg_config(self):
         for compiler, source, package, options in (
-            ("cc -std=c11", "minimal.c", "postbus-sdk", {}),
+            ("cc -std=c11", "transport.c", "postbus-sdk", {}),
             ("c++ -std=c++20", "acme.cc", "postbus-sdk", {"token": "x"}),
-            ("c++ -std=c++20", "acme_http.cc", "postbus-sdk-http", {"token": "x"}),
+            ("c++ -std=c++20", "transport.cc", "postbus-sdk-http", {"token": "x"}),
         ):
             with self.subTest(source):
                 plugin = self.work / f"{source}.so"
@@ -64,9 +65,9 @@ class FakeAcme(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.mails.append((self.path, self.headers.get_all("X-Recipient"), body.decode()))
+        self.server.mails.append((self.path, self.headers.get_all("X-Acme-To"), body.decode()))
         self.send_response(202)
-        self.send_header("X-Message-Id", "acme-1")
+        self.send_header("X-Acme-Id", "acme-1")
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -164,7 +164,7 @@ TEST_F(PluginFileTest, AFileReplacedAtItsPathIsTheNewPlugin) {
   const auto before = load("minimal.so");
   const auto after = load("echo.so");
   ASSERT_TRUE(before != nullptr && after != nullptr);
-  EXPECT_EQ(before->id(), "minimal");
+  EXPECT_EQ(before->id(), "acme");
   EXPECT_EQ(after->id(), "echo");
   EXPECT_EQ(after->path(), file_) << "it is called by its own name";
   RemoveUnusedPluginCopies(copies_);

@@ -21,7 +21,7 @@ TEST(PluginLibraryTest, DescribesTransport) {
   ASSERT_TRUE(library.ok()) << library.status().message();
   const PluginLibrary& plugin = **library;
   EXPECT_EQ(plugin.path(), kTestPlugins / "minimal.so");
-  EXPECT_EQ(plugin.id(), "minimal");
+  EXPECT_EQ(plugin.id(), "acme");
   EXPECT_EQ(plugin.version(), "1.0.0");
   EXPECT_EQ(plugin.summary(), "Accepts every mail and forgets it.");
   ASSERT_EQ(plugin.options().size(), 1u);

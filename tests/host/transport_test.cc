@@ -91,7 +91,7 @@ TEST_F(TransportTest, PluginInC) {
   ASSERT_TRUE(created.ok()) << created.status().message();
   Transport& transport = **created;
   EXPECT_EQ(transport.name(), "primary");
-  EXPECT_EQ(transport.library().id(), "minimal");
+  EXPECT_EQ(transport.library().id(), "acme");
   EXPECT_FALSE(transport.wants_raw());
   EXPECT_FALSE(transport.wants_parts());
   EXPECT_TRUE(transport.test_only());

@@ -1,8 +1,7 @@
-#include "tests/sdk/plugins/acme_http.cc"
-
 #include <gtest/gtest.h>
 
 #include "postbus/testing/fake_host.hpp"
+#include "sdk/template/transport.cc"
 
 namespace {
 
@@ -16,9 +15,9 @@ class AcmeTest : public testing::Test {
   }
 
   postbus::sdk::testing::FakeHost host_;
-  FakeOptions options_{acme::kOptions,
+  FakeOptions options_{kOptions,
                        {{"token", "s3cret"}, {"max_requests", 4}, {"timeout", 60'000}, {"connect_timeout", 10'000}}};
-  acme::Acme acme_{host_.host(), options_.options()};
+  Acme acme_{host_.host(), options_.options()};
   FakeMail mail_{1};
 };
 

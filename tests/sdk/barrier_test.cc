@@ -70,7 +70,7 @@ class TextSink {
 
  private:
   static void Write(void* ctx, const char* data, size_t n) { static_cast<TextSink*>(ctx)->text.append(data, n); }
-  postbus_sink abi_ = {.size = sizeof(postbus_sink), .ctx = this, .write = &Write};
+  postbus_sink abi_ = {.size = sizeof(postbus_sink), .reserved = 0, .ctx = this, .write = &Write};
 };
 
 // With true: throws a std::exception; with false: an int.
@@ -170,8 +170,9 @@ TEST_P(BarrierTest, RenderAndList) {
   MakeRenderer();
   throw_in = "render";
   TextSink out;
-  EXPECT_EQ(renderer_->render(renderer_instance_, Str("a"), Str("{}"), out.abi(), out.abi(), out.abi(), error_.abi()),
-            POSTBUS_RENDER_FAILED);
+  const postbus_render_input input = {sizeof input, 0, Str("a"), Str("{}")};
+  const postbus_render_output output = {sizeof output, 0, out.abi(), out.abi(), out.abi(), error_.abi()};
+  EXPECT_EQ(renderer_->render(renderer_instance_, &input, &output), POSTBUS_RENDER_FAILED);
   EXPECT_EQ(error_.text, Thrown());
   throw_in = "list";
   renderer_->list(renderer_instance_, out.abi());
@@ -180,7 +181,7 @@ TEST_P(BarrierTest, RenderAndList) {
 }
 
 TEST_P(BarrierTest, UnknownExtension) {
-  EXPECT_EQ((TransportTable<ThrowingTransport, kAbout, kOptions>::Get(Str("postbus.transport/0x"))), nullptr);
+  EXPECT_EQ((TransportTable<ThrowingTransport, kAbout, kOptions>::Get(Str("postbus.transport/1x"))), nullptr);
   EXPECT_EQ((RendererTable<ThrowingRenderer, kAbout, kOptions>::Get(Str(""))), nullptr);
 }
 

@@ -1,6 +1,7 @@
 // Code in documentation is code that is compiled: each block is a copy of a file, and this test compares them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -25,6 +26,14 @@ TEST(DocsTest, ExampleInPluginHpp) {
     if (code.starts_with("POSTBUS_EXPORT")) break;
   }
   EXPECT_EQ(example, Read("tests/sdk/plugins/acme.cc"));
+}
+
+// As docs/write-a-transport.md says.
+TEST(DocsTest, AProviderHasLessThan100Lines) {
+  for (const char* provider : {"plugins/mailtrap", "plugins/sendgrid", "plugins/ses", "sdk/template"}) {
+    const std::string text = Read(std::string(provider) + "/transport.cc");
+    EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 100) << provider;
+  }
 }
 
 // In these documents each block stands after a line `<!-- path -->` or `<!-- part of path -->`, or `<!-- run by

@@ -79,6 +79,21 @@ TEST(VerdictFromHttpTest, RetryAfter) {
   EXPECT_EQ(VerdictFromHttp(Response(429, "7"), "").retry_after_ms, 7000u);
   EXPECT_EQ(VerdictFromHttp(Response(503, "7"), "").retry_after_ms, 7000u);
   EXPECT_EQ(VerdictFromHttp(Response(429), "").retry_after_ms, 0u);
+  EXPECT_EQ(VerdictFromHttp(Response(429), "", "", 9000).retry_after_ms, 9000u);
+  EXPECT_EQ(VerdictFromHttp(Response(429, "7"), "", "", 9000).retry_after_ms, 7000u);
+}
+
+TEST(ResetTest, UnixSeconds) {
+  const auto reset = [](const std::string& value) {
+    return ResetMs({.status = 429, .headers = {{"x-ratelimit-reset", value}}, .body = ""}, "X-RateLimit-Reset");
+  };
+  const std::time_t now = std::time(nullptr);
+  EXPECT_GT(reset(std::to_string(now + 60)), 50'000u);
+  EXPECT_LE(reset(std::to_string(now + 60)), 60'000u);
+  EXPECT_EQ(reset(std::to_string(now + 90 * 86400)), 3'600'000u);
+  for (const std::string& other : {std::to_string(now - 60), std::string("soon"), std::string()}) {
+    EXPECT_EQ(reset(other), 0u) << other;
+  }
 }
 
 TEST(RetryAfterTest, SecondsAndDates) {

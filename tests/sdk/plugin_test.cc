@@ -93,7 +93,7 @@ TEST(HostTest, CompletePassesEverythingOn) {
   EXPECT_EQ(seen.outcome, POSTBUS_TRANSIENT);
   EXPECT_EQ(seen.phase, POSTBUS_PHASE_RCPT);
   EXPECT_EQ(seen.code, 450);
-  EXPECT_EQ(seen.enhanced, (std::array<uint8_t, 3>{4, 2, 1}));
+  EXPECT_EQ(seen.enhanced, (EnhancedCode{4, 2, 1}));
   EXPECT_EQ(seen.retry_after_ms, 7000u);
   EXPECT_EQ(seen.text, "busy");
   EXPECT_EQ(seen.provider_id, "4F2");
@@ -102,7 +102,7 @@ TEST(HostTest, CompletePassesEverythingOn) {
   EXPECT_EQ(seen.recipients[0].outcome, POSTBUS_REJECTED_RECIPIENT);
   EXPECT_EQ(seen.recipients[0].phase, POSTBUS_PHASE_RCPT);
   EXPECT_EQ(seen.recipients[0].code, 550);
-  EXPECT_EQ(seen.recipients[0].enhanced, (std::array<uint8_t, 3>{5, 1, 1}));
+  EXPECT_EQ(seen.recipients[0].enhanced, (EnhancedCode{5, 1, 1}));
   EXPECT_EQ(seen.recipients[0].text, "no such user");
 }
 

@@ -55,14 +55,19 @@ struct HttpResponse {
 // log.
 //   2xx            ACCEPTED with `provider_id`; IN_DOUBT where that is empty: whoever answered may not be the provider
 //   408, 425       TRANSIENT
-//   429            THROTTLED, as long as Retry-After says
+//   429            THROTTLED, as long as Retry-After says, else for `throttled_ms`
 //   401-407, 410, 415, 451, 3xx, 500, 503, other 5xx   PROVIDER_FAULT: credentials, quota, a wrong URL, its own trouble
 //   502, 504, 520, 524   IN_DOUBT: a gateway lost the answer, and the mail may be on its way
 //   other 4xx      REJECTED_MESSAGE
-Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_id, std::string_view words = {});
+Outcome VerdictFromHttp(const HttpResponse& response, std::string_view provider_id, std::string_view words = {},
+                        uint64_t throttled_ms = 0);
 
 // Of the header Retry-After, in seconds or as an HTTP date; 0 = not said. At most a day.
 uint64_t RetryAfterMs(const HttpResponse& response);
+
+// Of a header that has Unix seconds in it, such as X-RateLimit-Reset: how long until then. 0 = not said, or over. At
+// most an hour.
+uint64_t ResetMs(const HttpResponse& response, std::string_view name);
 
 void AppendBase64(std::string_view bytes, std::string& out);
 

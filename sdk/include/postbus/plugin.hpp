@@ -217,13 +217,16 @@ class Options {
   std::span<const Option> table_;
 };
 
+// RFC 3463 class, subject, detail; class 0: none.
+using EnhancedCode = std::array<uint16_t, 3>;
+
 // Of one recipient, where it differs from the mail's. Fields as in postbus_recipient_result.
 struct RecipientOutcome {
   uint32_t recipient = 0;  // index into postbus_mail.recipients
   int32_t outcome = POSTBUS_IN_DOUBT;
   int32_t phase = POSTBUS_PHASE_NONE;
   uint16_t code = 0;
-  std::array<uint8_t, 3> enhanced{};
+  EnhancedCode enhanced{};
   std::string text;
 };
 
@@ -233,7 +236,7 @@ struct Outcome {
   int32_t outcome = POSTBUS_IN_DOUBT;  // one nobody filled in must not pass for sent or for not sent
   int32_t phase = POSTBUS_PHASE_NONE;
   uint16_t code = 0;
-  std::array<uint8_t, 3> enhanced{};
+  EnhancedCode enhanced{};
   uint64_t retry_after_ms = 0;
   std::string text;
   std::string provider_id;
@@ -260,7 +263,7 @@ struct Outcome {
   // After it, and no answer.
   static Outcome InDoubt(std::string text) { return Of(POSTBUS_IN_DOUBT, std::move(text)); }
 
-  Outcome At(int32_t reached, uint16_t reply = 0, std::array<uint8_t, 3> status = {}) && {
+  Outcome At(int32_t reached, uint16_t reply = 0, EnhancedCode status = {}) && {
     phase = reached;
     code = reply;
     enhanced = status;
@@ -269,6 +272,15 @@ struct Outcome {
   Outcome RetryAfter(uint64_t milliseconds) && {
     retry_after_ms = milliseconds;
     return std::move(*this);
+  }
+  // This recipient (an index into postbus_mail.recipients) fared otherwise, as the same answer tells.
+  void Except(uint32_t recipient, int32_t its_outcome) {
+    recipients.push_back({.recipient = recipient,
+                          .outcome = its_outcome,
+                          .phase = phase,
+                          .code = code,
+                          .enhanced = enhanced,
+                          .text = text});
   }
 
  private:
@@ -287,7 +299,8 @@ enum class LogLevel : int32_t {
   kError = POSTBUS_LOG_ERROR
 };
 
-// The host, for one instance. A handle: copy it. Any thread; valid until the instance's destructor has returned.
+// The host, for one instance. A handle: copy it. What it has here is there in every host of ABI 1.x. Any thread; valid
+// until the instance's destructor has returned.
 class Host {
  public:
   explicit Host(const postbus_host* host) : host_(host) {}
@@ -325,22 +338,19 @@ class Host {
                     .phase = from.phase,
                     .code = from.code,
                     .enhanced = {from.enhanced[0], from.enhanced[1], from.enhanced[2]},
-                    .reserved = 0,
                     .text = Str(from.text)};
       pointers[i] = &results[i];
     }
     Complete(token, postbus_result{.size = sizeof(postbus_result),
+                                   .n_recipients = static_cast<uint32_t>(pointers.size()),
                                    .outcome = outcome.outcome,
                                    .phase = outcome.phase,
                                    .code = outcome.code,
                                    .enhanced = {outcome.enhanced[0], outcome.enhanced[1], outcome.enhanced[2]},
-                                   .reserved = 0,
                                    .retry_after_ms = outcome.retry_after_ms,
                                    .text = Str(outcome.text),
                                    .provider_id = Str(outcome.provider_id),
-                                   .recipients = pointers.data(),
-                                   .n_recipients = static_cast<uint32_t>(pointers.size()),
-                                   .reserved2 = 0});
+                                   .recipients = pointers.data()});
   }
 
   // After a Submit that took fewer mails than offered: there is room again.

@@ -67,17 +67,19 @@ class RendererTable {
         });
   }
 
-  static int32_t Render(postbus_instance* self, postbus_str name, postbus_str data, const postbus_sink* subject,
-                        const postbus_sink* text, const postbus_sink* html, const postbus_sink* error) noexcept {
+  static int32_t Render(postbus_instance* self, const postbus_render_input* input,
+                        const postbus_render_output* output) noexcept {
     return Barrier(
         [&]() -> int32_t {
-          const RenderOutput out{
-              .subject = Sink(subject), .text = Sink(text), .html = Sink(html), .error = Sink(error)};
-          return Of(self).renderer.Render(View(name), View(data), out);
+          const RenderOutput out{.subject = Sink(output->subject),
+                                 .text = Sink(output->text),
+                                 .html = Sink(output->html),
+                                 .error = Sink(output->error)};
+          return Of(self).renderer.Render(View(input->name), View(input->data), out);
         },
         [&](std::string_view what) -> int32_t {
           LogThrown(Of(self).host, "render", what);
-          Sink(error).Write(what);
+          Sink(output->error).Write(what);
           return POSTBUS_RENDER_FAILED;
         });
   }

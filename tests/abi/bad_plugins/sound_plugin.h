@@ -28,6 +28,12 @@
 #ifndef VERSION
 #define VERSION "1.0.0"
 #endif
+#ifndef RESERVED
+#define RESERVED 0
+#endif
+#ifndef CAPS
+#define CAPS 0
+#endif
 #ifndef OPTION_SIZE
 #define OPTION_SIZE sizeof(postbus_option)
 #endif
@@ -153,11 +159,12 @@ static void Destroy(postbus_instance* self) {
   free(self);
 }
 
-static const postbus_transport kTransport = {TRANSPORT_SIZE, POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_TEST_ONLY,
-                                             &Create,        &Probe,
-                                             SUBMIT,         &Cancel,
-                                             &Quiesce,       &Outstanding,
-                                             &Destroy};
+static const postbus_transport kTransport = {
+    TRANSPORT_SIZE, POSTBUS_TRANSPORT_WANTS_RAW | POSTBUS_TRANSPORT_TEST_ONLY | CAPS,
+    &Create,        &Probe,
+    SUBMIT,         &Cancel,
+    &Quiesce,       &Outstanding,
+    &Destroy};
 
 static inline const void* Get(postbus_str id) {
   const char wanted[] = POSTBUS_TRANSPORT_ID;
@@ -191,5 +198,5 @@ const postbus_entry postbus_plugin_entry = {MAGIC,
                                             POSTBUS_STR("Has one fault."),
                                             kOptions,
                                             sizeof kOptions / sizeof kOptions[0],
-                                            0,
+                                            RESERVED,
                                             GET};

@@ -18,6 +18,9 @@
 #ifndef RENDER_BODY
 #define RENDER_BODY
 #endif
+#ifndef LIST_BODY
+#define LIST_BODY
+#endif
 
 struct postbus_instance {
   int nothing;
@@ -53,11 +56,12 @@ static inline int32_t Find(postbus_str name) {
   return 0;
 }
 
-static int32_t Render(postbus_instance* self, postbus_str name, postbus_str data, const postbus_sink* subject,
-                      const postbus_sink* text, const postbus_sink* html, const postbus_sink* error) {
+static int32_t Render(postbus_instance* self, const postbus_render_input* input, const postbus_render_output* output) {
+  const postbus_str name = input->name;
+  const postbus_str data = input->data;
+  const postbus_sink* const subject = output->subject;
+  const postbus_sink* const error = output->error;
   (void)self;
-  (void)text;
-  (void)html;
   RENDER_BODY
   if (!Find(name)) {
     Write(error, "there is no such template");
@@ -77,6 +81,7 @@ static int32_t Render(postbus_instance* self, postbus_str name, postbus_str data
 
 static void List(postbus_instance* self, const postbus_sink* names) {
   (void)self;
+  LIST_BODY
   for (int i = 0; i < kNumberOfNames; ++i) Write(names, kNames[i]);
 }
 

@@ -43,8 +43,9 @@ class LoadedPlugin {
     StringSink text;
     StringSink html;
     StringSink error;
-    const int32_t result = renderer_->render(instance_, sdk::Str(name), sdk::Str(data), subject.abi(), text.abi(),
-                                             html.abi(), error.abi());
+    const postbus_render_input input = {sizeof input, 0, sdk::Str(name), sdk::Str(data)};
+    const postbus_render_output output = {sizeof output, 0, subject.abi(), text.abi(), html.abi(), error.abi()};
+    const int32_t result = renderer_->render(instance_, &input, &output);
     return {result, subject.text(), text.text(), html.text(), error.text()};
   }
   std::string List() const {
@@ -73,7 +74,7 @@ TEST(Plugin, SaysWhatItIsAndRenders) {
   ASSERT_EQ(plugin.entry().n_options, 2u);
   EXPECT_EQ(plugin.entry().options[0]->flags, static_cast<uint32_t>(POSTBUS_OPTION_REQUIRED));
   EXPECT_EQ(sdk::View(plugin.entry().options[1]->default_value), "true");
-  EXPECT_EQ(plugin.entry().get(sdk::Str("postbus.transport/0")), nullptr);
+  EXPECT_EQ(plugin.entry().get(sdk::Str("postbus.transport/1")), nullptr);
   EXPECT_EQ(plugin.List(), "ab");
   EXPECT_EQ(plugin.Render("a", R"({"N":"Ann"})").text, "Hi Ann");
   const Rendered missing = plugin.Render("a", "{}");

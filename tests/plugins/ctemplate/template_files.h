@@ -60,7 +60,7 @@ class TemplateFiles {
 class StringSink {
  public:
   StringSink()
-      : abi_{sizeof(postbus_sink), this,
+      : abi_{sizeof(postbus_sink), 0, this,
              [](void* ctx, const char* data, size_t n) { static_cast<StringSink*>(ctx)->text_.append(data, n); }} {}
   StringSink(const StringSink&) = delete;
   StringSink& operator=(const StringSink&) = delete;

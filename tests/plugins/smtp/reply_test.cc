@@ -12,7 +12,7 @@ using Progress = ReplyParser::Progress;
 
 struct Parsed {
   uint16_t code;
-  std::array<uint8_t, 3> enhanced;
+  std::array<uint16_t, 3> enhanced;
   std::string text;
   bool operator==(const Parsed&) const = default;
 };
@@ -62,7 +62,7 @@ TEST(ReplyParser, ReadsShortFormsAndBareLineFeeds) {
 TEST(ReplyParser, ReadsEnhancedCodesOfTheReplysOwnClassOnly) {
   Expect("550 5.1.1 no\r\n", {{550, {5, 1, 1}, "no"}});
   Expect("550 5.1.1\r\n", {{550, {5, 1, 1}, ""}});
-  Expect("451 4.7.650 wait\r\n", {{451, {4, 7, 255}, "wait"}});
+  Expect("451 4.7.650 wait\r\n", {{451, {4, 7, 650}, "wait"}});
   Expect("550 2.1.1 no\r\n", {{550, {}, "2.1.1 no"}});
   Expect("550 5.1 no\r\n", {{550, {}, "5.1 no"}});
   Expect("550 5.1.1x no\r\n", {{550, {}, "5.1.1x no"}});

@@ -16,7 +16,7 @@ using testing::PhaseName;
 TEST(Verdict, IsAsTheGoldenFileHasIt) {
   struct Case {
     uint16_t code;
-    std::array<uint8_t, 3> enhanced;
+    std::array<uint16_t, 3> enhanced;
   };
   const std::vector<Case> cases = {
       {220, {}},         {221, {}},        {250, {2, 0, 0}}, {251, {2, 1, 5}},  {252, {}},        {334, {}},

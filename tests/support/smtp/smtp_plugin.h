@@ -35,7 +35,7 @@ class SmtpPlugin {
     }
     const sdk::testing::FakeOptions options(table_, values);
     std::string problem;
-    const postbus_sink sink = {.size = sizeof sink, .ctx = &problem, .write = &Append};
+    const postbus_sink sink = {.size = sizeof sink, .reserved = 0, .ctx = &problem, .write = &Append};
     if (transport_->create(host, &options.abi(), &instance_, &sink) != POSTBUS_OK) throw std::runtime_error(problem);
   }
   ~SmtpPlugin() { transport_->destroy(instance_); }
@@ -55,7 +55,7 @@ class SmtpPlugin {
   void Quiesce(int64_t deadline_ms) { transport_->quiesce(instance_, deadline_ms); }
   uint32_t Outstanding() { return transport_->outstanding(instance_); }
   bool Probe(int64_t deadline_ms, std::string& report) {
-    const postbus_sink sink = {.size = sizeof sink, .ctx = &report, .write = &Append};
+    const postbus_sink sink = {.size = sizeof sink, .reserved = 0, .ctx = &report, .write = &Append};
     return transport_->probe(instance_, deadline_ms, &sink) == POSTBUS_OK;
   }
 

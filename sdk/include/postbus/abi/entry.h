@@ -7,7 +7,7 @@
 
 enum { POSTBUS_KIND_TRANSPORT = 1, POSTBUS_KIND_RENDERER = 2 };
 
-/* Constant data, readable without calling anything. The first 12 bytes are frozen for ever. */
+/* Constant data, readable without calling anything. The first 12 bytes are the same in every major, for ever. */
 typedef struct postbus_entry {
   uint32_t magic; /* POSTBUS_ABI_MAGIC */
   uint32_t size;  /* sizeof(postbus_entry) as the plugin was compiled */
@@ -21,7 +21,8 @@ typedef struct postbus_entry {
   uint32_t n_options;
   uint32_t reserved;
 
-  /* The plugin's tables by id (POSTBUS_TRANSPORT_ID, POSTBUS_RENDERER_ID, later ones); NULL for an unknown id. [any] */
+  /* The plugin's tables by id (POSTBUS_TRANSPORT_ID, POSTBUS_RENDERER_ID, later ones), constant data; NULL for an
+   * unknown id. Called before create, too. [any] */
   const void* (*get)(postbus_str extension_id);
 } postbus_entry;
 

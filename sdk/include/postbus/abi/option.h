@@ -20,12 +20,13 @@ enum {
   POSTBUS_OPTION_SECRET = 1 << 1    /* never printed */
 };
 
+/* One line of the table. Constant. */
 typedef struct postbus_option {
   uint32_t size;
   uint32_t type;
   uint32_t flags;
   uint32_t reserved;
-  postbus_str name;          /* snake_case noun, with its unit as suffix where the type has none */
+  postbus_str name;          /* snake_case noun, at most 64 bytes, with its unit as suffix where the type has none */
   postbus_str default_value; /* as it would be written in YAML */
   postbus_str choices;       /* ENUM: separated by `|` */
   postbus_str unit;          /* INTEGER: what it counts, e.g. "connections"; else empty */
@@ -34,7 +35,7 @@ typedef struct postbus_option {
   postbus_str description; /* one sentence */
 } postbus_option;
 
-/* The parsed value of one option. */
+/* The parsed value of one option: checked by the host against the table. */
 typedef struct postbus_value {
   uint32_t size;
   uint32_t is_default; /* 1 where the configuration did not name it */

@@ -2,6 +2,7 @@
 #pragma once
 
 #define POSTBUS_ABI_MAGIC 0x53554250u /* "PBUS", little-endian */
-#define POSTBUS_ABI_MAJOR 0
-#define POSTBUS_ABI_MINOR 2
-/* While the major is 0 host and plugin must agree exactly, minor included. From 1.0 on: same major. */
+#define POSTBUS_ABI_MAJOR 1
+#define POSTBUS_ABI_MINOR 0
+/* Host and plugin must agree in the major. A minor only adds, at the ends of structs and as new numbers and ids, so
+ * either side may be the newer one. */
