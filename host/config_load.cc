@@ -570,6 +570,15 @@ void ReadRecipients(Section section, Loader& loader, RecipientsConfig& recipient
 }
 
 void ReadRoot(Section root, Loader& loader, Config& config) {
+  // What else is wrong in a file of another version says nothing.
+  const YAML::Node given = root.Get("version");
+  if (given.IsDefined() && given.IsScalar() && given.Scalar().find_first_not_of("0123456789") == std::string::npos &&
+      given.Scalar() != "1" && !given.Scalar().empty()) {
+    return loader.Fail(loader.MarkOf(given, "version"), "version",
+                       "is " + given.Scalar() +
+                           "; this postbus reads version 1: start the postbus the file was "
+                           "written for, or write it anew for this one (docs/upgrading.md)");
+  }
   int version = 0;
   root.ReadInteger("version", version, 1, 1);
   if (version == 0 && !root.Get("version").IsDefined()) {

@@ -1,5 +1,9 @@
 // host/pauses.h - which transports the operator has paused, and until when. Kept in a file, so that a restart changes
 // nothing. Thread-safe.
+//
+// The file: a line `version MAJOR.MINOR` (a file without it is of before there were versions), then a line
+// `UNTIL NAME` for each. What a minor version adds are lines that do not begin with a digit: others keep them as they
+// are.
 #pragma once
 
 #include <atomic>
@@ -48,6 +52,8 @@ class Pauses {
 
   std::mutex mutex_;
   std::string file_;  // "" = none
+  std::string kept_;  // lines of a newer minor version
+  int minor_ = 0;     // of who wrote them
   struct Entry {
     Pause pause;
     bool known = false;  // by the running configuration, not by the file alone

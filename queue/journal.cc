@@ -19,7 +19,8 @@
 namespace postbus {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint16_t kMajor = 1;
+constexpr uint16_t kMinor = 0;
 constexpr std::array<char, 8> kMagic = {'p', 'o', 's', 't', 'b', 'u', 's', 'J'};
 constexpr size_t kHeaderBytes = 4096;
 constexpr size_t kBootIdBytes = 36;
@@ -137,11 +138,21 @@ void TurnMarks::Answered(RecipientSet who, RecipientSet accepted, RecipientSet i
 }
 
 struct Journal::Header {
+  // In every version:
   std::array<char, 8> magic;
-  uint32_t version;
+  uint16_t major;
+  uint16_t minor;
   uint32_t slots;
   std::array<char, kBootIdBytes> boot_id;
+  // In this one:
   std::atomic<uint32_t> crashed;  // by a fatal signal that no record was blamed for
+
+  // 0: it is ours, or of no use to anybody.
+  static uint16_t OtherMajorOf(int fd, const std::array<char, kBootIdBytes>& boot_id) {
+    Header header;
+    if (pread(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) return 0;
+    return header.magic == kMagic && header.boot_id == boot_id && header.major != kMajor ? header.major : 0;
+  }
 };
 
 namespace {
@@ -194,6 +205,13 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path, uint32_t
   if (fstat(fd, &info) != 0) return fail(FileError(path, "cannot be read"));
   const size_t bytes = kHeaderBytes + slots * sizeof(JournalSlot);
   const bool is_new = info.st_size == 0;
+  const std::array<char, kBootIdBytes> boot_id = BootId();
+  if (const uint16_t major = Header::OtherMajorOf(fd, boot_id); major != 0) {
+    return fail(Status::Invalid("journal " + path + " has format " + std::to_string(major) + ", this postbus knows " +
+                                std::to_string(kMajor) +
+                                ": it may say which mails were under way. Start the postbus that wrote it once more, "
+                                "end it with SIGTERM, and remove the file"));
+  }
   // Reserved now: a store into a hole would be a SIGBUS on a full disk.
   const bool wrong_size = static_cast<size_t>(info.st_size) != bytes;
   if (wrong_size && ftruncate(fd, static_cast<off_t>(bytes)) != 0) return fail(FileError(path, "cannot be resized"));
@@ -205,12 +223,9 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path, uint32_t
   if (mapped == MAP_FAILED) return fail(FileError(path, "cannot be mapped"));
 
   auto* header = static_cast<Header*>(mapped);
-  const std::array<char, kBootIdBytes> boot_id = BootId();
   const char* reason = nullptr;
   if (header->magic != kMagic || header->slots != slots || wrong_size) {
     reason = "it is damaged, or was made for another number of slots";
-  } else if (header->version != kVersion) {
-    reason = "another version of postbus wrote it";
   } else if (header->boot_id != boot_id) {
     reason = "the machine was started anew since then";
   }
@@ -218,13 +233,14 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path, uint32_t
     header->magic = {};  // not valid before all of it is
     std::atomic_signal_fence(std::memory_order_seq_cst);
     std::memset(static_cast<char*>(mapped) + sizeof kMagic, 0, bytes - sizeof kMagic);
-    header->version = kVersion;
+    header->major = kMajor;
     header->slots = slots;
     header->boot_id = boot_id;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     header->magic = kMagic;
     if (discarded != nullptr && !is_new) *discarded = reason;
   }
+  header->minor = kMinor;
   return std::unique_ptr<Journal>(new Journal(fd, header, bytes, slots));
 }
 

@@ -6,11 +6,12 @@
 // recipient) - over, when its copies are durable - released, when the queue itself says that the event is done. Who
 // begins the same record again gets what the slot holds.
 //
-// The file (host byte order, version 1): a page with magic, version, number of slots, boot id and whether the process
-// died by a fatal signal that no record could be blamed for; then slots of 64 bytes. Each word of a slot carries a
-// check of itself and of the record it is about, so that a word that is not whole counts as not written. The words are
-// stored in such an order that a kill between any two of them leaves a truth: a mail counts as accepted, or in doubt,
-// or not sent, never as less than it was.
+// The file (host byte order, version 1.0): a page with magic, version, number of slots, boot id and whether the process
+// died by a fatal signal that no record could be blamed for; then slots of 64 bytes. A minor version may give a meaning
+// to what is spare in it, and takes that as not written in a file of a lower one; who opens a file makes it his. Each
+// word of a slot carries a check of itself and of the record it is about, so that a word that is not whole counts as
+// not written. The words are stored in such an order that a kill between any two of them leaves a truth: a mail counts
+// as accepted, or in doubt, or not sent, never as less than it was.
 #pragma once
 
 #include <array>
@@ -66,8 +67,9 @@ class TurnMarks {
 // Thread-safe. Outlives its marks, but for those of turns that never end: their memory stays.
 class Journal {
  public:
-  // Opens or makes the file, locked (flock) as long as it is open: kConflict if another host has it. What cannot be
-  // used, of an earlier boot, of another version, damaged, is begun anew; `discarded` (may be null) is told why.
+  // Opens or makes the file, locked (flock) as long as it is open: kConflict if another host has it. kInvalid: it is
+  // another major version's, and may hold marks of this boot that we cannot read. What is of no use, of an earlier boot
+  // or damaged, is begun anew; `discarded` (may be null) is told why.
   static Result<std::unique_ptr<Journal>> Open(const std::string& path, uint32_t slots, std::string* discarded);
   ~Journal();
   Journal(const Journal&) = delete;

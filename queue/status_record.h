@@ -19,6 +19,8 @@ std::string_view ChangeStatus(Change change);  // the event format's word for it
 // Nobody will try again: the record tells the end of an accepted mail, and must not get lost.
 bool IsEndWithoutMail(Change change);  // dead-lettered, expired
 
+// A reader ignores fields it does not know. A record with another `kFormat`, or of a change it does not know, it does
+// not read at all: whoever keeps records keeps that one, too, for the postbus that will.
 struct StatusRecord {
   static constexpr int kFormat = 1;
 

@@ -200,6 +200,12 @@ Result<std::vector<GroupConsumer::StartingPoint>> GroupConsumer::FindStarts(
     DecodedOffsetMap decoded = DecodeOffsetMap(text, stored.offset, log);
     start.map = std::move(decoded.map);
     start.verdict = decoded.verdict;
+    if (start.verdict == MapVerdict::kUnknownVersion) {
+      start.refusal =
+          "the last commit has an offset map of a newer postbus: start that one again, or give up what the "
+          "map says, so that mails it counts as done go again (docs/upgrading.md)";
+      continue;
+    }
     if (stored.offset >= log.start && stored.offset <= log.end) continue;
     if (!options_.config.from.empty()) {
       ChooseWithoutCommit(log, start);
@@ -265,7 +271,13 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
 
   OffsetListPtr assignment(rd_kafka_topic_partition_list_new(static_cast<int>(wanted.size() + drained_.size())));
   refused_ = 0;
-  for (const StartingPoint& start : *starts) {
+  for (StartingPoint& start : *starts) {
+    std::shared_ptr<Journal> journal;
+    if (start.refusal.empty() && options_.journal_of) {
+      Result<std::shared_ptr<Journal>> opened = options_.journal_of(start.topic, start.partition);
+      if (opened.ok()) journal = std::move(*opened);
+      start.refusal = opened.status().message();
+    }
     if (!start.refusal.empty()) {
       ++refused_;
       log_(LogLevel::kError, NameOf(start.topic, start.partition) + " is stopped: " + start.refusal);
@@ -285,8 +297,6 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
       rd_kafka_queue_io_event_enable(fetch_queue.get(), wake_fd, &one, sizeof one);
     }
     rd_kafka_topic_partition_list_add(assignment.get(), start.topic.c_str(), start.partition)->offset = start.map.base;
-    std::shared_ptr<Journal> journal =
-        options_.journal_of ? options_.journal_of(start.topic, start.partition) : nullptr;
     assigned_.push_back(std::make_shared<Partition>(start.topic, start.partition, start.map, std::move(fetch_queue),
                                                     std::move(journal)));
   }

@@ -61,8 +61,8 @@ class GroupConsumer {
     // 2.0.2 sleeps for up to a second when all fetch queues of a broker are full.
     std::string drained_topic;
     FetchSettings fetch;
-    // A partition's journal, or null; may be empty.
-    std::function<std::shared_ptr<Journal>(const std::string&, int32_t)> journal_of;
+    // A partition's journal, or null; an error: the partition must not start. May be empty.
+    std::function<Result<std::shared_ptr<Journal>>(const std::string&, int32_t)> journal_of;
     // Makes the fetch queue write to this eventfd when it gets its first record; -1 = none. Of a partition number.
     std::function<int(int32_t)> wake_fd_of;
   };

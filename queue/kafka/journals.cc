@@ -34,16 +34,17 @@ Journals::Journals(const std::string& state_dir, std::string group_id, QueueLog 
   std::filesystem::create_directories(directory_, failure);  // what is wrong shows when a file is opened
 }
 
-std::shared_ptr<Journal> Journals::Of(const std::string& topic, int32_t partition) {
+Result<std::shared_ptr<Journal>> Journals::Of(const std::string& topic, int32_t partition) {
   const std::string path = directory_ + "/" + FileName(group_id_) + "+" + topic + "+" + std::to_string(partition);
   const std::lock_guard lock(mutex_);
   if (std::shared_ptr<Journal> open = open_[path].lock()) return open;
   std::string discarded;
   Result<std::unique_ptr<Journal>> opened = Journal::Open(path, kSlots, &discarded);
+  if (!opened.ok() && opened.status().kind() == ErrorKind::kInvalid) return opened.TakeStatus();
   if (!opened.ok()) {
     log_(LogLevel::kWarning,
          std::string(opened.status().message()) + "; without it a mail under way at a kill -9 may go again");
-    return nullptr;
+    return std::shared_ptr<Journal>();
   }
   if (!discarded.empty()) log_(LogLevel::kInfo, "journal " + path + " is begun anew: " + discarded);
   std::shared_ptr<Journal> journal = std::move(*opened);

@@ -20,8 +20,9 @@ class Journals {
   Journals(const std::string& state_dir, std::string group_id, QueueLog log);
 
   // Null where there is none to be had (another host of this state_dir still has it, the disk is full): said in the
-  // log, and the partition goes without.
-  std::shared_ptr<Journal> Of(const std::string& topic, int32_t partition);
+  // log, and the partition goes without. kInvalid: another major version of postbus wrote it, and may have said there
+  // what is not to be sent again.
+  Result<std::shared_ptr<Journal>> Of(const std::string& topic, int32_t partition);
 
   // Gives all files back.
   void Detach();

@@ -11,6 +11,7 @@
 #include "queue/kafka/instance_id.h"
 #include "queue/kafka/journals.h"
 #include "queue/kafka/kafka_shard.h"
+#include "queue/kafka/keyed_events.h"
 #include "queue/kafka/outgoing.h"
 #include "queue/kafka/recent_requests.h"
 #include "queue/kafka/record_producer.h"
@@ -95,6 +96,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   std::unique_ptr<KafkaShard::Shared> shared_;
   std::vector<std::unique_ptr<KafkaShard>> shards_;
   std::optional<InstanceId> instance_;
+  std::unique_ptr<KeyedEvents> keyed_;
   std::unique_ptr<Journals> journals_;
   std::unique_ptr<RecordProducer> publisher_;
   std::unique_ptr<RecordProducer> copies_;
@@ -179,7 +181,19 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
   Result<InstanceId> instance = InstanceId::Acquire(config_.state_dir);
   if (!instance.ok()) return instance.TakeStatus();
   instance_.emplace(std::move(*instance));
-  shared_.reset(new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_});
+  Result<std::unique_ptr<KeyedEvents>> keyed =
+      KeyedEvents::Open(config_.state_dir + "/keyed-" + instance_->id() + ".db", config_.kafka, log_,
+                        [this](int32_t partition) { ShardOf(partition).OnKeyNews(); });
+  if (keyed.ok()) {
+    keyed_ = std::move(*keyed);
+  } else {
+    log_(LogLevel::kWarning,
+         std::string(keyed.status().message()) +
+             "; without it a mail whose Idempotency-Key is repeated may be sent twice. It is a copy "
+             "of what the log says and may be deleted");
+  }
+  shared_.reset(
+      new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_, keyed_.get()});
   for (const int fd : wake_fds) shards_.push_back(std::make_unique<KafkaShard>(fd, *shared_));
 
   journals_ = std::make_unique<Journals>(config_.state_dir, config_.kafka.group_id, log_);
@@ -202,7 +216,10 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
 }
 
 void KafkaQueue::OnAssigned(const PartitionList& partitions) {
-  for (const PartitionPtr& partition : partitions) ShardOf(partition->number).Add(partition);
+  for (const PartitionPtr& partition : partitions) {
+    if (keyed_) keyed_->Begin(partition->topic, partition->number, partition->start_end);
+    ShardOf(partition->number).Add(partition);
+  }
 }
 
 void KafkaQueue::OnRevoking(const PartitionList& partitions) {
@@ -210,7 +227,10 @@ void KafkaQueue::OnRevoking(const PartitionList& partitions) {
 }
 
 void KafkaQueue::OnClosed(const PartitionList& partitions) {
-  for (const PartitionPtr& partition : partitions) ShardOf(partition->number).Remove(partition);
+  for (const PartitionPtr& partition : partitions) {
+    ShardOf(partition->number).Remove(partition);
+    if (keyed_) keyed_->End(partition->topic, partition->number);
+  }
 }
 
 int KafkaQueue::OnTick() {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <set>
 #include <utility>
 
 #include "event/due_clock.h"
@@ -19,7 +20,8 @@ constexpr std::array<Priority, 20> kSchedule = {kH, kN, kH, kH, kH, kN, kH, kH, 
                                                 kH, kH, kH, kN, kH, kH, kH, kN, kH, kL};
 
 constexpr int kStay = 32;
-constexpr size_t kMostEndedOrphans = 10'000;  // more than can be under way
+constexpr size_t kMostParkedBytes = 16 << 20;  // with more nothing is taken until some are judged
+constexpr size_t kMostEndedOrphans = 10'000;   // more than can be under way
 constexpr int kSkip = 32;
 
 }  // namespace
@@ -41,11 +43,12 @@ struct KafkaShard::CopyReport {
 bool KafkaShard::Next(QueuedEvent& out, Which which) {
   std::lock_guard lock(mutex_);
   if (!shared_.consuming) return false;
+  if (key_news_.exchange(false)) JudgeParked();
   bool yielded = which == Which::kAny && YieldAgain(out);
   Partition::Taken taken;
   PartitionPtr partition;
   Priority priority{};
-  while (!yielded && TakeRecord(which, taken, partition, priority)) {
+  while (!yielded && parked_bytes_ < kMostParkedBytes && TakeRecord(which, taken, partition, priority)) {
     yielded = BeginTurn(taken, partition, priority, out);
   }
   if (yielded) Count(shared_.counters.consumed);
@@ -160,7 +163,60 @@ bool KafkaShard::BeginTurn(const Partition::Taken& taken, const PartitionPtr& pa
   out.permit = &partition->permit;
   out.marks = turn.marks;
   out.past = taken.past;
-  return true;
+  return MayBeSent(slot, turn, out);
+}
+
+bool KafkaShard::MayBeSent(Slot slot, Turn& turn, QueuedEvent& out) {
+  if (shared_.keyed == nullptr || !IsKeyed(turn.source)) return true;
+  turn.keyed = true;
+  const bool others_wait = std::any_of(parked_.begin(), parked_.end(),
+                                       [&](Slot parked) { return turns_[parked].partition == turn.partition; });
+  const KeyedEvents::Verdict verdict = others_wait ? KeyedEvents::Verdict::kWait : shared_.keyed->Judge(turn.source);
+  if (verdict == KeyedEvents::Verdict::kSend) return true;
+  if (verdict == KeyedEvents::Verdict::kRepeated) {
+    DropRepeated(slot, turn);
+  } else {
+    parked_bytes_ += out.value.size();
+    turn.fetched_again = std::make_unique<QueuedEvent>(std::exchange(out, {}));
+    turn.partition->RemoveTurn();
+    parked_.push_back(slot);
+  }
+  return false;
+}
+
+void KafkaShard::JudgeParked() {
+  std::set<PartitionPtr> waiting;  // the others of a partition wait, too, so that they keep their order
+  std::deque<Slot> left;
+  for (const Slot slot : parked_) {
+    Turn& turn = turns_[slot];
+    KeyedEvents::Verdict verdict = KeyedEvents::Verdict::kWait;
+    if (!turn.partition->revoking() && !waiting.contains(turn.partition)) verdict = shared_.keyed->Judge(turn.source);
+    if (verdict == KeyedEvents::Verdict::kWait) {
+      waiting.insert(turn.partition);
+      left.push_back(slot);
+      continue;
+    }
+    parked_bytes_ -= turn.fetched_again->value.size();
+    if (verdict == KeyedEvents::Verdict::kSend) {
+      again_.push_back(slot);
+    } else {
+      turn.partition->AddTurn();
+      DropRepeated(slot, turn);
+    }
+  }
+  parked_ = std::move(left);
+}
+
+void KafkaShard::DropRepeated(Slot slot, Turn& turn) {
+  shared_.log(LogLevel::kInfo,
+              "not sent again: id=" + turn.source.headers.id + ", its Idempotency-Key was used before");
+  turn.ended = true;
+  EndIfDone(slot, turn);
+}
+
+void KafkaShard::OnKeyNews() {
+  key_news_ = true;
+  Wake();
 }
 
 bool KafkaShard::YieldAgain(QueuedEvent& out) {
@@ -176,7 +232,6 @@ bool KafkaShard::YieldAgain(QueuedEvent& out) {
   out.turn = IdOf(slot, turn);
   out.permit = &turn.partition->permit;
   out.marks = turn.marks;
-  out.past = {};
   return true;
 }
 
@@ -232,7 +287,10 @@ void KafkaShard::TakeRevoked(std::vector<TurnId>& turns) {
   for (Slot slot = 0; slot < turns_.size(); ++slot) {
     Turn& turn = turns_[slot];
     if (turn.partition == nullptr || turn.ended || turn.revocation_told || !turn.partition->revoking()) continue;
-    if (std::find(again_.begin(), again_.end(), slot) != again_.end()) continue;
+    const auto is_in = [slot](const std::deque<Slot>& slots) {
+      return std::find(slots.begin(), slots.end(), slot) != slots.end();
+    };
+    if (is_in(again_) || is_in(parked_)) continue;
     turn.revocation_told = true;
     turns.push_back(IdOf(slot, turn));
   }
@@ -265,13 +323,20 @@ void KafkaShard::Remove(const PartitionPtr& partition) {
   }
 }
 
-// Abandoned by the old turn, not yielded yet: the partition's next owner fetches them.
+// Nobody has them: the partition's next owner fetches them.
 void KafkaShard::DropFetchedAgain(const PartitionPtr& partition) {
-  std::erase_if(again_, [&](Slot slot) {
+  const auto drop = [&](Slot slot) {
     Turn& turn = turns_[slot];
     if (turn.partition != partition) return false;
     partition->AddTurn();  // Free takes one away
     Free(slot, turn);
+    return true;
+  };
+  std::erase_if(again_, drop);
+  std::erase_if(parked_, [&](Slot slot) {
+    const size_t bytes = turns_[slot].fetched_again->value.size();
+    if (!drop(slot)) return false;
+    parked_bytes_ -= bytes;
     return true;
   });
 }
@@ -283,7 +348,7 @@ void KafkaShard::Wake() {
 
 size_t KafkaShard::open_turns() const {
   std::lock_guard lock(mutex_);
-  return turns_.size() - free_.size() - again_.size();
+  return turns_.size() - free_.size() - again_.size() - parked_.size();
 }
 
 KafkaShard::Slot KafkaShard::NewSlot() {
@@ -309,7 +374,7 @@ void KafkaShard::Free(Slot slot, Turn& turn) {
   turn.partition.reset();
   turn.permit_of.reset();
   turn.fetched_again.reset();
-  turn.ended = turn.revocation_told = false;
+  turn.ended = turn.revocation_told = turn.keyed = false;
   ++turn.generation;
   free_.push_back(slot);
 }
@@ -363,6 +428,7 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
 
 bool KafkaShard::EndIfDone(Slot slot, Turn& turn) {
   if (!turn.ended || turn.copies_on_the_way > 0) return false;
+  if (turn.keyed) shared_.keyed->Keep();
   if (turn.partition->closed()) {
     const RecordPlace place{turn.source.topic, turn.source.partition, turn.source.offset};
     orphans_.erase(place);

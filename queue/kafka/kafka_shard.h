@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "queue/kafka/counters.h"
+#include "queue/kafka/keyed_events.h"
 #include "queue/kafka/outgoing.h"
 #include "queue/kafka/partition.h"
 #include "queue/kafka/record_producer.h"
@@ -39,6 +40,7 @@ class KafkaShard final : public ShardQueue {
     RecordProducer& status;
     Counters& counters;
     const QueueLog log;
+    KeyedEvents* keyed = nullptr;  // null: the file cannot be had, and repeated events are not known
     std::atomic<bool> consuming{true};
     std::atomic<double> group_share{1};
   };
@@ -61,6 +63,9 @@ class KafkaShard final : public ShardQueue {
   void Revoke(const PartitionPtr& partition);
   void Remove(const PartitionPtr& partition);
 
+  // More is known of events with a key.
+  void OnKeyNews();
+
   int wake_fd() const { return wake_fd_; }
   void Wake();
   // Turns that have not ended, those waiting for their copies included.
@@ -76,6 +81,7 @@ class KafkaShard final : public ShardQueue {
     int copies_on_the_way = 0;
     bool ended = false;
     bool revocation_told = false;
+    bool keyed = false;  // it was judged, see keyed_events.h
     std::unique_ptr<QueuedEvent> fetched_again;
   };
   using Slot = uint32_t;
@@ -96,6 +102,10 @@ class KafkaShard final : public ShardQueue {
   bool BeginTurn(const Partition::Taken& taken, const PartitionPtr& partition, Priority priority, QueuedEvent& out);
   static void Fill(const rd_kafka_message_t& message, const Source& source, Priority priority, QueuedEvent& out);
   bool YieldAgain(QueuedEvent& out);
+  // False: it waits, or is repeated and its turn over. REQUIRES: `out` has the event.
+  bool MayBeSent(Slot slot, Turn& turn, QueuedEvent& out);
+  void JudgeParked();
+  void DropRepeated(Slot slot, Turn& turn);
   Slot NewSlot();
   Turn& Find(TurnId id);
   static TurnId IdOf(Slot slot, const Turn& turn) { return uint64_t{turn.generation} << 32 | slot; }
@@ -114,6 +124,7 @@ class KafkaShard final : public ShardQueue {
   const int wake_fd_;
   Shared& shared_;
   std::atomic<bool> revocation_news_{false};
+  std::atomic<bool> key_news_{false};
 
   // Guards what follows. Partitions' and producers' own locks are taken inside it.
   mutable std::mutex mutex_;
@@ -123,7 +134,10 @@ class KafkaShard final : public ShardQueue {
   std::vector<Slot> free_;
   std::map<RecordPlace, Slot> orphans_;           // turns under way whose partition is closed
   std::map<RecordPlace, int64_t> ended_orphans_;  // accepted-at: a topic made anew has other records at their places
-  std::deque<Slot> again_;                        // fetched again, abandoned by the old turn
+  // Turns whose event is in `fetched_again` and that nobody has; they do not count as their partition's turns.
+  std::deque<Slot> again_;   // to be yielded: fetched again, abandoned by the old turn; or parked and judged
+  std::deque<Slot> parked_;  // not judged yet
+  size_t parked_bytes_ = 0;
 };
 
 }  // namespace postbus::kafka

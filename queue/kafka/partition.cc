@@ -19,6 +19,7 @@ Partition::Partition(std::string topic_name, int32_t partition_number, const Off
     : topic(std::move(topic_name)),
       number(partition_number),
       name(topic + " [" + std::to_string(number) + "]"),
+      start_end(start.end),
       journal_(std::move(journal)),
       tracker_(start),
       fetch_queue_(std::move(fetch_queue)) {

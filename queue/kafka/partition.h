@@ -31,6 +31,7 @@ class Partition {
   const std::string topic;
   const int32_t number;
   const std::string name;  // "topic [number]"
+  const int64_t start_end;  // what is below this may have been done before the assignment: see OffsetMap::end
   SendPermit permit;
 
   struct Taken {

@@ -181,11 +181,16 @@ class StatusFollower final : public StatusHistory {
     }
   }
 
-  // What does not read as a status record is not ours to judge.
+  // What does not read as a status record may be of a newer postbus: kept for that one, by the record's key.
   void Take(const rd_kafka_message_t& message, std::vector<StoredStatus>& gathered) const {
     const std::string_view value(static_cast<const char*>(message.payload), message.len);
     const Result<StatusRecord> record = DecodeStatus(value);
-    if (!record.ok()) return;
+    if (!record.ok()) {
+      const std::string_view key(static_cast<const char*>(message.key), message.key_len);
+      if (IsValidId(key))
+        gathered.push_back({message.partition, message.offset, std::string(key), UnixTimeMs(), std::string(value)});
+      return;
+    }
     gathered.push_back({message.partition, message.offset, record->id, record->at_unix_ms, std::string(value),
                         record->recipient_hashes});
   }

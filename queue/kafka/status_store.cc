@@ -1,12 +1,9 @@
 #include "queue/kafka/status_store.h"
 
-#include <fcntl.h>
-
-#include <cerrno>
-#include <cstring>
+#include <array>
 
 #include "event/clock.h"
-#include "queue/file_descriptor.h"
+#include "queue/sqlite/file_format.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::kafka {
@@ -15,15 +12,19 @@ namespace {
 constexpr int64_t kKeptMs = int64_t{7} * 86'400'000;
 constexpr int kPruneRows = 10'000;  // in one transaction
 
-// A copy: what a power failure takes is read again.
-constexpr const char* kPrepare = R"sql(
-PRAGMA synchronous=OFF;
+// A file of before there were versions has the first, or both.
+constexpr const char* kCreateStatus = R"sql(
 CREATE TABLE IF NOT EXISTS status (
   seq INTEGER PRIMARY KEY, partition INTEGER, place INTEGER, id TEXT NOT NULL, at INTEGER NOT NULL, record TEXT NOT NULL,
   UNIQUE (partition, place)
 );
 CREATE INDEX IF NOT EXISTS status_id ON status (id);
 )sql";
+constexpr std::array kSteps = {
+    sqlite::FormatStep{1, kCreateStatus},
+    sqlite::FormatStep{2, sqlite::kCreateStatusRecipients},
+};
+constexpr sqlite::FileFormat kStatusFile = {"status file", /*application_id=*/0, kSteps, /*keep_backup=*/false};
 
 }  // namespace
 
@@ -37,37 +38,40 @@ Result<std::unique_ptr<StatusStore>> StatusStore::Open(const std::string& path) 
 }
 
 Status StatusStore::Prepare(const std::string& path) {
-  {
-    const FileDescriptor created(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (created.get() < 0 && errno != EEXIST) {
-      return Status::Unavailable("status file " + path + " cannot be created: " + std::strerror(errno));
-    }
-  }
+  if (Status created = sqlite::CreateFile(kStatusFile.what, path); !created.ok()) return created;
   Result<sqlite::Database> writing = sqlite::Database::Open(path);
   if (!writing.ok()) return writing.TakeStatus();
   writing_ = std::move(*writing);
-  if (!writing_.Execute(kPrepare) || !writing_.Execute(sqlite::kCreateStatusRecipients)) return writing_.Failure();
-  insert_ = writing_.Prepare("INSERT OR REPLACE INTO status VALUES (NULL, ?1, ?2, ?3, ?4, ?5)");
-  insert_own_ = writing_.Prepare(
-      "INSERT INTO status SELECT NULL, NULL, NULL, ?1, ?2, ?3 "
-      "WHERE NOT EXISTS (SELECT 1 FROM status WHERE id = ?1 AND partition IS NULL)");
-  insert_recipient_ = writing_.Prepare(sqlite::kInsertStatusRecipient);
-  prune_recipients_ = writing_.Prepare(sqlite::kPruneStatusRecipients);
-  prune_ = writing_.Prepare(
-      "DELETE FROM status WHERE seq IN (SELECT seq FROM status ORDER BY seq LIMIT ?1) "
-      "AND (at < ?2 OR seq <= (SELECT max(seq) FROM status) - ?3)");
+  // A copy: what a power failure takes is read again.
+  if (!writing_.Execute("PRAGMA synchronous=OFF")) return writing_.Failure();
+  if (Status present = sqlite::BringToPresent(kStatusFile, writing_, path); !present.ok()) return present;
+  const auto prepare = [](sqlite::Database& database, sqlite::Statement& statement, const char* sql) {
+    statement = database.Prepare(sql);
+    return statement.prepared();
+  };
+  if (!prepare(writing_, insert_,
+               "INSERT OR REPLACE INTO status (partition, place, id, at, record) VALUES (?1, ?2, ?3, ?4, ?5)") ||
+      !prepare(writing_, insert_own_,
+               "INSERT INTO status (id, at, record) SELECT ?1, ?2, ?3 "
+               "WHERE NOT EXISTS (SELECT 1 FROM status WHERE id = ?1 AND partition IS NULL)") ||
+      !prepare(writing_, insert_recipient_, sqlite::kInsertStatusRecipient) ||
+      !prepare(writing_, prune_recipients_, sqlite::kPruneStatusRecipients) ||
+      !prepare(writing_, prune_,
+               "DELETE FROM status WHERE seq IN (SELECT seq FROM status ORDER BY seq LIMIT ?1) "
+               "AND (at < ?2 OR seq <= (SELECT max(seq) FROM status) - ?3)")) {
+    return writing_.Failure();
+  }
 
   Result<sqlite::Database> reading = sqlite::Database::Open(path);
   if (!reading.ok()) return reading.TakeStatus();
   reading_ = std::move(*reading);
   if (!reading_.Execute("PRAGMA query_only=ON")) return reading_.Failure();
   // An email is accepted before anything else happens to it, whenever its record got here.
-  find_ = reading_.Prepare("SELECT record FROM status WHERE id = ?1 ORDER BY partition IS NOT NULL, seq");
-  find_ids_to_ = reading_.Prepare(sqlite::kFindIdsTo);
-  const bool prepared = insert_.prepared() && insert_own_.prepared() && insert_recipient_.prepared() &&
-                        prune_.prepared() && prune_recipients_.prepared() && find_.prepared() &&
-                        find_ids_to_.prepared();
-  return prepared ? Status() : writing_.Failure();
+  if (!prepare(reading_, find_, "SELECT record FROM status WHERE id = ?1 ORDER BY partition IS NOT NULL, seq") ||
+      !prepare(reading_, find_ids_to_, sqlite::kFindIdsTo)) {
+    return reading_.Failure();
+  }
+  return {};
 }
 
 Status StatusStore::Write(std::span<const StoredStatus> records) {

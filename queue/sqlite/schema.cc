@@ -1,13 +1,8 @@
 #include "queue/sqlite/schema.h"
 
-#include <fcntl.h>
-#include <unistd.h>
+#include <array>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-
-#include "queue/file_descriptor.h"
+#include "queue/sqlite/file_format.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {
@@ -40,70 +35,25 @@ CREATE TABLE status (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, at INTEGER NOT N
 CREATE INDEX status_id ON status (id);
 )sql";
 
-// Since format 2: the requests that clients may repeat (Idempotency-Key).
+// The requests that clients may repeat (Idempotency-Key).
 constexpr const char* kCreateRequests = R"sql(
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, digest BLOB NOT NULL);
 )sql";
 
-Status CreateFile(const std::string& path) {
-  // O_EXCL: an existing file must not be opened here. Closing any descriptor of it would drop SQLite's POSIX locks in
-  // this process.
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0 && errno != EEXIST) {
-    return Status::Unavailable("queue file " + path + " cannot be created: " + std::strerror(errno));
-  }
-  if (fd < 0) return {};
-  close(fd);
-  // The new name must survive a power failure as well as what is committed into the file.
-  const std::string directory = std::filesystem::path(path).parent_path();
-  const FileDescriptor parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (parent.get() < 0 || fsync(parent.get()) != 0) {
-    return Status::Unavailable("directory " + directory + " cannot be synced: " + std::strerror(errno));
-  }
-  return {};
-}
-
-// REQUIRES: a write transaction is open, so nobody else is migrating.
-Status Migrate(Database& database, const std::string& path) {
-  Result<int64_t> format = database.ReadNumber("PRAGMA user_version");
-  if (!format.ok()) return format.TakeStatus();
-  Result<int64_t> application = database.ReadNumber("PRAGMA application_id");
-  if (!application.ok()) return application.TakeStatus();
-  Result<int64_t> tables = database.ReadNumber("SELECT count(*) FROM sqlite_schema");
-  if (!tables.ok()) return tables.TakeStatus();
-
-  const std::string mark = "PRAGMA user_version=" + std::to_string(kFormat);
-  if (*tables == 0) {
-    const std::string marks = "PRAGMA application_id=" + std::to_string(kApplicationId) + ";" + mark;
-    const bool created =
-        database.Execute(kCreate) && database.Execute(kCreateRequests) && database.Execute(marks.c_str());
-    return created ? Status() : database.Failure();
-  }
-  if (*application != kApplicationId) {
-    return Status::Invalid("queue file " + path + " is another program's SQLite database: choose another queue path");
-  }
-  if (*format > kFormat) {
-    return Status::Invalid("queue file " + path + " has format " + std::to_string(*format) + ", this postbus knows " +
-                           std::to_string(kFormat) + ": start the newer postbus that wrote it");
-  }
-  if (*format < 2 && !(database.Execute(kCreateRequests) && database.Execute(mark.c_str()))) return database.Failure();
-  return {};
-}
+constexpr std::array kSteps = {
+    FormatStep{1, kCreate},
+    FormatStep{2, kCreateRequests},
+    FormatStep{3, kCreateStatusRecipients},
+};
+constexpr FileFormat kQueueFile = {"queue file", kApplicationId, kSteps, /*keep_backup=*/true};
 
 }  // namespace
 
 Result<Database> OpenQueueFile(const std::string& path) {
-  if (Status created = CreateFile(path); !created.ok()) return created;
+  if (Status created = CreateFile(kQueueFile.what, path); !created.ok()) return created;
   Result<Database> database = Database::Open(path);
   if (!database.ok()) return database;
-  if (!database->Execute("BEGIN IMMEDIATE")) return database->Failure();
-  Status migrated = Migrate(*database, path);
-  if (migrated.ok() && !database->Execute(kCreateStatusRecipients)) migrated = database->Failure();
-  if (!migrated.ok()) {
-    database->Rollback();
-    return migrated;
-  }
-  if (!database->Execute("COMMIT")) return database->Failure();
+  if (Status present = BringToPresent(kQueueFile, *database, path); !present.ok()) return present;
   return database;
 }
 

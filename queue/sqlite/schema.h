@@ -1,5 +1,5 @@
-// queue/sqlite/schema.h - the tables of a queue file, their format version, and the way a file becomes a queue.
-// `user_version` is the format: a newer one is refused, an older one migrated.
+// queue/sqlite/schema.h - the tables of a queue file and its versions (queue/sqlite/file_format.h). A new table is a
+// new step in schema.cc.
 #pragma once
 
 #include <string>
@@ -8,10 +8,8 @@
 
 namespace postbus::sqlite {
 
-inline constexpr int kFormat = 2;
-
-// Creates the file (0600) where there is none, brings its tables to the present format, and opens it. Several processes
-// may do so at once. `path` is absolute.
+// Creates the file where there is none, brings it to the present format with a backup of what it was, and opens it.
+// Several processes may do so at once. `path` is absolute.
 Result<Database> OpenQueueFile(const std::string& path);
 
 }  // namespace postbus::sqlite

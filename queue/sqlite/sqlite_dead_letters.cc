@@ -15,9 +15,10 @@ namespace {
 constexpr const char* kCountSql[kPriorities] = {"UPDATE state SET next_seq = next_seq + 1, high = high + 1",
                                                 "UPDATE state SET next_seq = next_seq + 1, normal = normal + 1",
                                                 "UPDATE state SET next_seq = next_seq + 1, low = low + 1"};
-constexpr const char* kInsertSql[kPriorities] = {"INSERT INTO high SELECT next_seq - 1, ?1, ?2 FROM state",
-                                                 "INSERT INTO normal SELECT next_seq - 1, ?1, ?2 FROM state",
-                                                 "INSERT INTO low SELECT next_seq - 1, ?1, ?2 FROM state"};
+constexpr const char* kInsertSql[kPriorities] = {
+    "INSERT INTO high (seq, headers, value) SELECT next_seq - 1, ?1, ?2 FROM state",
+    "INSERT INTO normal (seq, headers, value) SELECT next_seq - 1, ?1, ?2 FROM state",
+    "INSERT INTO low (seq, headers, value) SELECT next_seq - 1, ?1, ?2 FROM state"};
 
 DeadLetter LetterOf(Statement& row) {
   DeadLetter letter;

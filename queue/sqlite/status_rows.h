@@ -15,7 +15,7 @@
 namespace postbus::sqlite {
 
 // Beside a table `status`: which of its rows are about which recipient. A postbus that does not know it leaves rows out
-// of it and does no harm, so it needs no format of its own.
+// of it and does no harm.
 inline constexpr const char* kCreateStatusRecipients = R"sql(
 CREATE TABLE IF NOT EXISTS status_recipients (
   seq INTEGER NOT NULL, hash INTEGER NOT NULL, PRIMARY KEY (seq, hash)
@@ -24,7 +24,7 @@ CREATE INDEX IF NOT EXISTS status_recipients_hash ON status_recipients (hash, se
 )sql";
 // About the row of `status` that was inserted last; this table, having no rowids, changes nothing about which that is.
 inline constexpr const char* kInsertStatusRecipient =
-    "INSERT OR IGNORE INTO status_recipients VALUES (last_insert_rowid(), ?1)";
+    "INSERT OR IGNORE INTO status_recipients (seq, hash) VALUES (last_insert_rowid(), ?1)";
 // After the oldest rows of `status` were deleted. Once it is empty its numbers begin anew.
 inline constexpr const char* kPruneStatusRecipients =
     "DELETE FROM status_recipients WHERE seq < coalesce((SELECT min(seq) FROM status), 9223372036854775807)";

@@ -31,9 +31,9 @@ constexpr int64_t kDeadLettersKeptMs = 30 * kDayMs;
 constexpr int64_t kRequestsKeptMs = kDayMs;
 constexpr int kPruneRows = 1000;  // in one transaction
 
-constexpr const char* kInsertSql[kPriorities] = {"INSERT INTO high VALUES (?1, ?2, ?3)",
-                                                 "INSERT INTO normal VALUES (?1, ?2, ?3)",
-                                                 "INSERT INTO low VALUES (?1, ?2, ?3)"};
+constexpr const char* kInsertSql[kPriorities] = {"INSERT INTO high (seq, headers, value) VALUES (?1, ?2, ?3)",
+                                                 "INSERT INTO normal (seq, headers, value) VALUES (?1, ?2, ?3)",
+                                                 "INSERT INTO low (seq, headers, value) VALUES (?1, ?2, ?3)"};
 constexpr const char* kDeleteSql[kPriorities] = {"DELETE FROM high WHERE seq = ?1", "DELETE FROM normal WHERE seq = ?1",
                                                  "DELETE FROM low WHERE seq = ?1"};
 
@@ -63,27 +63,30 @@ Status Writer::Prepare() {
     statement = database_.Prepare(sql);
     return statement.prepared();
   };
-  bool ok = prepare(begin_, "BEGIN IMMEDIATE") && prepare(commit_, "COMMIT") &&
-            prepare(read_state_, "SELECT next_seq, high, normal, low, deferred FROM state") &&
-            prepare(write_state_, "UPDATE state SET next_seq = ?1, high = ?2, normal = ?3, low = ?4, deferred = ?5") &&
-            prepare(read_version_, "PRAGMA data_version") &&
-            prepare(insert_deferred_, "INSERT INTO deferred VALUES (?1, ?2, ?3, ?4, ?5)") &&
-            prepare(delete_deferred_, "DELETE FROM deferred WHERE seq = ?1") &&
-            prepare(insert_dead_letter_, "INSERT INTO dead_letters VALUES (?1, ?2, ?3, ?4, ?5, ?6)") &&
-            prepare(insert_status_, "INSERT INTO status (id, at, record) VALUES (?1, ?2, ?3)") &&
-            prepare(insert_status_recipient_, kInsertStatusRecipient) &&
-            prepare(prune_status_recipients_, kPruneStatusRecipients) &&
-            prepare(prune_status_,
-                    "DELETE FROM status WHERE at < ?1 AND seq IN "
-                    "(SELECT seq FROM status ORDER BY seq LIMIT ?2)") &&
-            prepare(prune_dead_letters_,
-                    "DELETE FROM dead_letters WHERE at < ?1 AND seq IN "
-                    "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)") &&
-            prepare(find_request_, "SELECT digest FROM requests WHERE id = ?1") &&
-            prepare(insert_request_, "INSERT INTO requests (id, at, digest) VALUES (?1, ?2, ?3)") &&
-            prepare(prune_requests_,
-                    "DELETE FROM requests WHERE at < ?1 AND seq IN "
-                    "(SELECT seq FROM requests ORDER BY seq LIMIT ?2)");
+  bool ok =
+      prepare(begin_, "BEGIN IMMEDIATE") && prepare(commit_, "COMMIT") &&
+      prepare(read_state_, "SELECT next_seq, high, normal, low, deferred FROM state") &&
+      prepare(write_state_, "UPDATE state SET next_seq = ?1, high = ?2, normal = ?3, low = ?4, deferred = ?5") &&
+      prepare(read_version_, "PRAGMA data_version") &&
+      prepare(insert_deferred_,
+              "INSERT INTO deferred (seq, priority, due, headers, value) VALUES (?1, ?2, ?3, ?4, ?5)") &&
+      prepare(delete_deferred_, "DELETE FROM deferred WHERE seq = ?1") &&
+      prepare(insert_dead_letter_,
+              "INSERT INTO dead_letters (seq, id, at, message, headers, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)") &&
+      prepare(insert_status_, "INSERT INTO status (id, at, record) VALUES (?1, ?2, ?3)") &&
+      prepare(insert_status_recipient_, kInsertStatusRecipient) &&
+      prepare(prune_status_recipients_, kPruneStatusRecipients) &&
+      prepare(prune_status_,
+              "DELETE FROM status WHERE at < ?1 AND seq IN "
+              "(SELECT seq FROM status ORDER BY seq LIMIT ?2)") &&
+      prepare(prune_dead_letters_,
+              "DELETE FROM dead_letters WHERE at < ?1 AND seq IN "
+              "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)") &&
+      prepare(find_request_, "SELECT digest FROM requests WHERE id = ?1") &&
+      prepare(insert_request_, "INSERT INTO requests (id, at, digest) VALUES (?1, ?2, ?3)") &&
+      prepare(prune_requests_,
+              "DELETE FROM requests WHERE at < ?1 AND seq IN "
+              "(SELECT seq FROM requests ORDER BY seq LIMIT ?2)");
   for (size_t i = 0; i < kPriorities; ++i) {
     ok = ok && prepare(insert_[i], kInsertSql[i]) && prepare(delete_[i], kDeleteSql[i]);
   }

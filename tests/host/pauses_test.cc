@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/read_file.h"
+
 namespace postbus {
 namespace {
 
@@ -63,12 +65,44 @@ TEST_F(PausesTest, AnUnknownNameIsRefusedWithThoseThatAre) {
 
 TEST_F(PausesTest, ADamagedFileIsAnErrorThatNamesIt) {
   std::filesystem::create_directories(directory_ + "/state");
-  for (const char* content : {"primary\n", "12\n", "12 primary", "x primary\n"}) {
+  for (const char* content :
+       {"primary\n", "12\n", "12 primary", "x primary\n", "version 1.0\nx primary\n", "version 1.0"}) {
     std::ofstream(file_) << content;
     const auto pauses = Pauses::Open(file_);
     ASSERT_FALSE(pauses.ok()) << content;
     EXPECT_TRUE(pauses.status().message().starts_with(file_ + " is damaged"));
   }
+}
+
+TEST_F(PausesTest, AFileOfTheNextMinorIsReadAndKeepsWhatIsNew) {
+  std::filesystem::create_directories(directory_ + "/state");
+  std::ofstream(file_) << "version 1.1\nreason primary maintenance\n5000 primary\n";
+  auto pauses = Pauses::Open(file_);
+  ASSERT_TRUE(pauses.ok()) << pauses.status().message();
+  EXPECT_TRUE((*pauses)->Of("primary").Holds(4'999));
+  (*pauses)->Of("backup");
+  ASSERT_TRUE((*pauses)->Set("backup", 6'000).ok());
+  EXPECT_EQ(ReadFile(file_), "version 1.1\nreason primary maintenance\n6000 backup\n5000 primary\n");
+}
+
+TEST_F(PausesTest, AFileOfAnotherMajorIsRefused) {
+  std::filesystem::create_directories(directory_ + "/state");
+  std::ofstream(file_) << "version 2.0\nprimary: 5000\n";
+  const auto pauses = Pauses::Open(file_);
+  ASSERT_FALSE(pauses.ok());
+  EXPECT_EQ(pauses.status().kind(), ErrorKind::kInvalid);
+  EXPECT_NE(pauses.status().message().find("has version 2, this postbus knows 1"), std::string_view::npos);
+  EXPECT_EQ(ReadFile(file_), "version 2.0\nprimary: 5000\n");
+}
+
+TEST_F(PausesTest, AFileOfBeforeThereWereVersionsIsRead) {
+  std::filesystem::create_directories(directory_ + "/state");
+  std::ofstream(file_) << "5000 primary\n";
+  auto pauses = Pauses::Open(file_);
+  ASSERT_TRUE(pauses.ok()) << pauses.status().message();
+  EXPECT_TRUE((*pauses)->Of("primary").Holds(4'999));
+  ASSERT_TRUE((*pauses)->Set("primary", 6'000).ok());
+  EXPECT_EQ(ReadFile(file_), "version 1.0\n6000 primary\n");
 }
 
 TEST_F(PausesTest, WhatCannotBeWrittenHoldsAndSaysSo) {

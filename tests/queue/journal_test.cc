@@ -253,11 +253,46 @@ TEST_F(JournalTest, AFileThatCannotBeUsedIsBegunAnewAndSaysWhy) {
     return discarded_;
   };
   EXPECT_NE(spoil(0).find("damaged"), std::string::npos);
-  EXPECT_NE(spoil(8).find("another version"), std::string::npos);
   EXPECT_NE(spoil(20).find("started anew"), std::string::npos) << "of another boot";
   WriteFile(path_, Image().substr(0, 4200));
   Open();
   EXPECT_NE(discarded_.find("damaged"), std::string::npos) << "cut off";
+}
+
+TEST_F(JournalTest, AFileOfTheNextMinorIsReadAndBecomesOurs) {
+  {
+    auto journal = Open();
+    Begin(*journal, 1).marks.Passed(Set(1));
+  }
+  std::string image = Image();
+  image[10] = 1;              // minor
+  image[4096 + 40] = '\x7f';  // what it keeps in the first spare word of a slot
+  WriteFile(path_, image);
+  auto journal = Open();
+  EXPECT_EQ(discarded_, "");
+  EXPECT_EQ(Begin(*journal, 1).past.in_doubt, Set(1));
+  EXPECT_EQ(Image()[10], 0) << "a newer postbus is to know that its additions were not kept";
+}
+
+TEST_F(JournalTest, AFileOfAnotherMajorIsRefusedAndLeftAsItIs) {
+  {
+    auto journal = Open();
+    Begin(*journal, 1).marks.Passed(Set(1));
+  }
+  std::string image = Image();
+  image[8] = 2;
+  image.resize(image.size() + 4096);  // nor is its size ours to judge
+  WriteFile(path_, image);
+  const auto refused = Journal::Open(path_, 8, nullptr);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().kind(), ErrorKind::kInvalid);
+  EXPECT_NE(refused.status().message().find("has format 2, this postbus knows 1"), std::string_view::npos);
+  EXPECT_NE(refused.status().message().find("SIGTERM, and remove the file"), std::string_view::npos);
+  EXPECT_EQ(Image(), image);
+  image[20] = static_cast<char>(image[20] ^ 1);  // of another boot: what it says has come again long ago
+  WriteFile(path_, image);
+  Open();
+  EXPECT_NE(discarded_, "");
 }
 
 TEST_F(JournalTest, KillMinus9LeavesTheMarks) {

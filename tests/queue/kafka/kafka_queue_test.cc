@@ -1,6 +1,9 @@
 // The Kafka backend on a real broker: what the conformance suite cannot see.
 #include "queue/kafka/kafka_queue.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include "queue/kafka/topics.h"
 #include "tests/queue/kafka/kafka_test.h"
 
@@ -144,6 +147,42 @@ TEST_F(KafkaQueueTest, ForeignMetadataIsIgnoredAndSkipsNothing) {
   EXPECT_EQ(Drain(*host, 6), Range(4, 10));
   EXPECT_EQ(host->queue().Stats().offset_maps_ignored, 1u);
   EXPECT_NE(alarms().find("offset map of the last commit is ignored"), std::string::npos) << alarms();
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(KafkaQueueTest, AnOffsetMapOfANewerMajorIsNotThrownAway) {
+  WriteEvents(10);
+  deployment_->Commit(group(), topic(), 0, 4, "M2.whatever");
+  const std::string refusal = Refusal();
+  EXPECT_NE(refusal.find(topic() + " [0]"), std::string::npos) << refusal;
+  EXPECT_NE(refusal.find("of a newer postbus: start that one again"), std::string::npos) << refusal;
+  EXPECT_EQ(deployment_->Committed(group(), topic(), 0), std::make_pair(int64_t{4}, std::string("M2.whatever")));
+
+  deployment_->Commit(group(), topic(), 0, 4, "");  // as kafka-consumer-groups --reset-offsets --to-current does
+  auto host = OpenHost();
+  EXPECT_EQ(Drain(*host, 6), Range(4, 10));
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(KafkaQueueTest, AJournalOfAnotherMajorStopsItsPartition) {
+  WriteEvents(3);
+  std::string journal;
+  {
+    auto host = OpenHost();
+    EXPECT_EQ(Drain(*host, 3), Range(0, 3));
+    EXPECT_TRUE(host->Stop());
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(config_.state_dir + "/journal")) {
+    if (entry.path().filename().string().find("+" + topic() + "+0") != std::string::npos) journal = entry.path();
+  }
+  ASSERT_NE(journal, "");
+  std::fstream(journal, std::ios::in | std::ios::out | std::ios::binary).seekp(8).put(2);
+  WriteEvents(3);
+  auto host = OpenHost();
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().stopped_partitions == 1; }));
+  EXPECT_NE(alarms().find("has format 2, this postbus knows 1"), std::string::npos) << alarms();
+  QueuedEvent event;
+  EXPECT_FALSE(host->Next(event, 200));
   EXPECT_TRUE(host->Stop());
 }
 

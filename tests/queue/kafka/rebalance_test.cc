@@ -74,20 +74,29 @@ class RebalanceTest : public KafkaTest {
   RebalanceTest() : KafkaTest(4) {}
 
   void Publish(Queue& queue, int count) {
-    for (int i = 0; i < count; ++i) {
-      const std::string id = "e-" + std::to_string(published_++);
-      ASSERT_TRUE(queue
-                      .Publish({.id = id,
-                                .priority = static_cast<Priority>(i % kPriorities),
-                                .accepted_at_unix_ms = 1,
-                                .value = "value",
-                                .traceparent = {}},
-                               [this, id](const Status& status) {
-                                 const std::lock_guard lock(mutex_);
-                                 if (status.ok()) accepted_.insert(id);
-                               })
-                      .ok());
+    for (int i = 0; i < count; ++i) Publish(queue, "e-" + std::to_string(published_++), i);
+  }
+  // With a key each; all of them twice, as by two API processes.
+  void PublishTwice(Queue& queue, int count) {
+    const int first = std::exchange(published_, published_ + count);
+    for (int i = 0; i < 2 * count; ++i) {
+      std::string id = std::to_string(first + i % count);
+      id = "00000000-0000-5000-8000-" + std::string(12 - id.size(), '0') + id;
+      Publish(queue, id, i % count);
     }
+  }
+  void Publish(Queue& queue, const std::string& id, int i) {
+    ASSERT_TRUE(queue
+                    .Publish({.id = id,
+                              .priority = static_cast<Priority>(i % kPriorities),
+                              .accepted_at_unix_ms = accepted_at_,
+                              .value = "value",
+                              .traceparent = {}},
+                             [this, id](const Status& status) {
+                               const std::lock_guard lock(mutex_);
+                               if (status.ok()) accepted_.insert(id);
+                             })
+                    .ok());
   }
   std::unique_ptr<Member> NewMember(unsigned seed) {
     return std::make_unique<Member>(OpenHost(), seed, [this](const std::string& id) {
@@ -104,6 +113,7 @@ class RebalanceTest : public KafkaTest {
     return lost;
   }
 
+  const int64_t accepted_at_ = UnixTimeMs();
   int published_ = 0;
   std::mutex mutex_;
   std::set<std::string> accepted_;
@@ -132,6 +142,33 @@ TEST_F(RebalanceTest, MembersComeAndGoAndNothingIsLost) {
   RecordProperty("repeated", repeated);
   // Only what was past its point of no return, and what ended within a commit interval of a move, may be sent again.
   EXPECT_LT(repeated, 300);
+}
+
+TEST_F(RebalanceTest, MembersComeAndGoAndARepeatedKeyIsNeitherLostNorSentAgain) {
+  auto first = NewMember(1);
+  PublishTwice(first->queue(), 500);
+  auto second = NewMember(2);
+  PublishTwice(second->queue(), 500);
+  EXPECT_TRUE(WaitUntil([&] { return second->queue().Stats().assigned_partitions > 0; }));
+  first.reset();
+  PublishTwice(second->queue(), 500);
+  EXPECT_TRUE(WaitUntil([&] { return second->queue().Stats().assigned_partitions == 12; }));
+  // With another state_dir: nothing of it is known there.
+  config_.state_dir += "/other";
+  auto third = NewMember(3);
+  EXPECT_TRUE(WaitUntil([&] { return third->queue().Stats().assigned_partitions > 0; }));
+  second.reset();
+  EXPECT_TRUE(WaitUntil([&] {
+    const std::lock_guard lock(mutex_);
+    return accepted_.size() == 1500;
+  }));
+  EXPECT_TRUE(WaitUntil([&] { return Lost().empty() && third->queue().Stats().waiting == 0; })) << Lost().size();
+  third.reset();
+  EXPECT_EQ(Lost(), std::vector<std::string>());
+  int repeated = 0;
+  for (const auto& [id, count] : ended_) repeated += count - 1;
+  RecordProperty("repeated", repeated);
+  EXPECT_LT(repeated, 300) << "of 1500";
 }
 
 class TurnUnderWay : public KafkaTest {

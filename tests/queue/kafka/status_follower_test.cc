@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "queue/sqlite/database.h"
 #include "tests/queue/kafka/kafka_test.h"
 
 namespace postbus::kafka {
@@ -117,6 +118,17 @@ TEST_F(StatusFollowerTest, ARestartWithoutItsFileReadsTheTopicAgain) {
   ExpectSoon(*Follow(), "a", "deferred sent");
   std::filesystem::remove_all(config_.state_dir);
   ExpectSoon(*Follow(), "a", "deferred sent");
+}
+
+TEST_F(StatusFollowerTest, KeepsWhatOnlyANewerPostbusReads) {
+  const auto history = Follow();
+  deployment_->Write(deployment_->topic("-status"), -1, "a", R"({"v":2,"email":"a"})");
+  WriteChange("a", Change::kSent);
+  ExpectSoon(*history, "a", "sent");
+  const std::string path = config_.state_dir + "/" + config_.kafka.Prefix() + "-status.db";
+  Result<sqlite::Database> file = sqlite::Database::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_EQ(*file->ReadNumber("SELECT count(*) FROM status WHERE id = 'a' AND record LIKE '%\"v\":2%'"), 1);
 }
 
 TEST_F(StatusFollowerTest, LeavesNoTraceInTheCluster) {

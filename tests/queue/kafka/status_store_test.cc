@@ -12,6 +12,11 @@
 namespace postbus::kafka {
 namespace {
 
+void Execute(const std::string& path, const char* sql) {
+  Result<sqlite::Database> file = sqlite::Database::Open(path);
+  ASSERT_TRUE(file.ok() && file->Execute(sql));
+}
+
 StoredStatus Stored(const std::string& id, Change change, int32_t partition, int64_t offset,
                     int64_t at_unix_ms = UnixTimeMs()) {
   StatusRecord record;
@@ -132,17 +137,6 @@ TEST_F(StatusStoreTest, RecipientsGoWithTheirRecords) {
   EXPECT_EQ(IdsTo(2), "young");
 }
 
-TEST_F(StatusStoreTest, AFileOfBeforeThereWereHashesIsUsed) {
-  store_.reset();
-  {
-    auto database = sqlite::Database::Open(directory_ / "status.db");
-    ASSERT_TRUE(database.ok() && database->Execute("DROP TABLE status_recipients"));
-  }
-  Open();
-  Write({To({1}, Own("a"))});
-  EXPECT_EQ(IdsTo(1), "a");
-}
-
 TEST_F(StatusStoreTest, TwoProcessesMayUseOneFile) {
   auto other = StatusStore::Open(directory_ / "status.db");
   ASSERT_TRUE(other.ok());
@@ -159,6 +153,53 @@ TEST_F(StatusStoreTest, AFileThatIsNoneSaysThatItMayBeDeleted) {
   const auto refused = StatusStore::Open(directory_ / "other.db");
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.status().message().find("may be deleted"), std::string_view::npos) << refused.status().message();
+}
+
+TEST_F(StatusStoreTest, AFileOfTheNextMinorIsUsedAndKeepsWhatIsNew) {
+  Write({Stored("a", Change::kSent, 0, 7)});
+  store_.reset();
+  Execute(directory_ / "status.db",
+          "ALTER TABLE status ADD COLUMN new_column TEXT NOT NULL DEFAULT 'x'; CREATE TABLE new_table (a);"
+          "PRAGMA user_version=3");
+  Open();
+  Write({Own("b"), Stored("b", Change::kSent, 0, 8)});
+  EXPECT_EQ(Find("a"), "sent");
+  EXPECT_EQ(Find("b"), "queued sent");
+  store_.reset();
+  Result<sqlite::Database> file = sqlite::Database::Open(directory_ / "status.db");
+  EXPECT_EQ(*file->ReadNumber("PRAGMA user_version"), 3);
+  EXPECT_EQ(*file->ReadNumber("SELECT count(*) FROM new_table"), 0);
+}
+
+TEST_F(StatusStoreTest, AFileOfBeforeThereWereVersionsIsUsed) {
+  Write({Stored("a", Change::kSent, 0, 7)});
+  store_.reset();
+  Execute(directory_ / "status.db", "DROP TABLE status_recipients; PRAGMA user_version=0");
+  Open();
+  Write({To({1}, Stored("b", Change::kSent, 0, 8))});
+  EXPECT_EQ(Find("a"), "sent");
+  EXPECT_EQ(IdsTo(1), "b");
+}
+
+TEST_F(StatusStoreTest, AFileOfANewerMajorIsRefusedAndMayBeDeleted) {
+  store_.reset();
+  Execute(directory_ / "status.db", "PRAGMA user_version=100");
+  const auto refused = StatusStore::Open(directory_ / "status.db");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().kind(), ErrorKind::kInvalid);
+  EXPECT_NE(refused.status().message().find("has format 1.0, this postbus knows 0.2"), std::string_view::npos)
+      << refused.status().message();
+  EXPECT_NE(refused.status().message().find("may be deleted"), std::string_view::npos);
+}
+
+TEST_F(StatusStoreTest, WhatOnlyANewerPostbusReadsIsKeptForIt) {
+  StoredStatus newer = Stored("a", Change::kSent, 0, 7);
+  newer.record = R"({"v":1,"id":"a","event":"read_by_recipient","status":"sent"})";
+  Write({newer, Stored("a", Change::kSent, 0, 8)});
+  EXPECT_EQ(Find("a"), "sent");
+  store_.reset();
+  Result<sqlite::Database> file = sqlite::Database::Open(directory_ / "status.db");
+  EXPECT_EQ(*file->ReadNumber("SELECT count(*) FROM status WHERE record LIKE '%read_by_recipient%'"), 1);
 }
 
 }  // namespace

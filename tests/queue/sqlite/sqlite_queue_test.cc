@@ -150,6 +150,23 @@ class SqliteQueueTest : public testing::Test {
     EXPECT_EQ(file.Read("SELECT count(*) FROM state"), std::vector<std::string>{"1"});
   }
 
+  // With one event in it.
+  void MakeFileOfFormat1(const char* id) {
+    auto producer = Open(Role::kProducer);
+    ASSERT_TRUE(PublishAndWait(*producer, EventOf(id, "{}")).ok());
+    producer.reset();
+    RawFile(path_).Execute("DROP TABLE requests; DROP TABLE status_recipients; PRAGMA user_version=1");
+  }
+  // And what was begun of one.
+  std::vector<std::string> Backups() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+      const std::string name = entry.path().filename();
+      if (name.find(".bak") != name.npos) names.push_back(name);
+    }
+    return names;
+  }
+
   Faults& faults_;
   std::filesystem::path directory_;
   std::string path_;
@@ -298,28 +315,142 @@ TEST_F(SqliteQueueTest, AllFilesAreTheOwnersAlone) {
   EXPECT_EQ(files, 6);  // .db -wal -shm .host-lock .host-journal .wake
 }
 
-TEST_F(SqliteQueueTest, AFileOfANewerFormatIsRefused) {
+TEST_F(SqliteQueueTest, AFileOfANewerMajorIsRefusedAndLeftAsItIs) {
   Open(Role::kProducer).reset();
-  RawFile(path_).Execute("PRAGMA user_version=3");
-  const Status refused = OpenFails(Role::kHost);
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
-  EXPECT_NE(refused.message().find("format 3"), std::string_view::npos) << refused.message();
-  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"3"});
+  RawFile(path_).Execute("PRAGMA user_version=100");
+  for (const Role role : {Role::kHost, Role::kProducer}) {
+    const Status refused = OpenFails(role);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.kind(), ErrorKind::kInvalid);
+    EXPECT_NE(refused.message().find("has format 1.0, this postbus knows 0."), std::string_view::npos)
+        << refused.message();
+    EXPECT_NE(refused.message().find("start the newer postbus"), std::string_view::npos) << refused.message();
+  }
+  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"100"});
 }
 
-TEST_F(SqliteQueueTest, AFileOfFormat1IsMigratedWithWhatIsInIt) {
-  auto producer = Open(Role::kProducer);
-  ASSERT_TRUE(PublishAndWait(*producer, EventOf("id-1", "{}")).ok());
-  producer.reset();
-  RawFile(path_).Execute("DROP TABLE requests; PRAGMA user_version=1");
+// What a next minor may add: a table, columns with a default. This postbus works on such a file and leaves that alone.
+TEST_F(SqliteQueueTest, AFileOfTheNextMinorIsWorkedOnAndKeepsWhatIsNew) {
+  Open(Role::kProducer).reset();
+  const int newer = std::stoi(RawFile(path_).Read("PRAGMA user_version").front()) + 1;
+  std::string additions = "CREATE TABLE new_table (a); INSERT INTO new_table VALUES ('kept');";
+  for (const char* table : {"high", "normal", "low", "deferred", "dead_letters", "status", "requests"}) {
+    additions += std::string("ALTER TABLE ") + table + " ADD COLUMN new_column TEXT NOT NULL DEFAULT 'x';";
+  }
+  RawFile(path_).Execute(additions + "PRAGMA user_version=" + std::to_string(newer));
+
   auto host = OpenHost();
-  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"2"});
+  const NewEvent first = EventOf("id-1", "{}");
+  ASSERT_TRUE(PublishAndWait(host->queue(), {.events = {&first, 1}, .request_id = "r", .digest = "d"}).ok());
+  for (const Priority priority : {Priority::kHigh, Priority::kLow}) {
+    NewEvent event = EventOf("id-2", "{}");
+    event.priority = priority;
+    ASSERT_TRUE(PublishAndWait(host->queue(), event).ok());
+  }
+  QueuedEvent event;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(host->Next(event));
+    if (event.headers.id != "id-1") {
+      host->Complete(event);
+      continue;
+    }
+    const RecipientSet two = RecipientSet::All(2);
+    host->shard().Defer(event.turn, {.recipients = RecipientSet{two.bits & 1},
+                                     .due_unix_ms = UnixTimeMs(),
+                                     .attempt = 1,
+                                     .outcome_class = "transient",
+                                     .value = "again"});
+    host->shard().DeadLetter(event.turn, {.recipients = RecipientSet{two.bits & 2},
+                                          .attempt = 1,
+                                          .outcome_class = "rejected_recipient",
+                                          .message = "no such user",
+                                          .id = "id-1",
+                                          .value = event.value});
+    StatusRecord deferred;
+    deferred.id = "id-1";
+    deferred.change = Change::kDeferred;
+    host->shard().Report(event.turn, deferred);
+    host->Complete(event);
+  }
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.value, "again");
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  RawFile file(path_);
+  EXPECT_EQ(file.Read("PRAGMA user_version"), std::vector<std::string>{std::to_string(newer)});
+  EXPECT_EQ(file.Read("SELECT a FROM new_table"), std::vector<std::string>{"kept"});
+  EXPECT_EQ(file.Read("SELECT id FROM dead_letters"), std::vector<std::string>{"id-1"});
+  EXPECT_TRUE(Backups().empty());
+  ExpectSound();
+}
+
+TEST_F(SqliteQueueTest, AMigrationKeepsABackupOfWhatTheFileWas) {
+  MakeFileOfFormat1("id-1");
+  auto host = OpenHost();
+  ASSERT_EQ(Backups(), std::vector<std::string>{"queue.db.v0.1.bak"});
+  const std::string backup = path_ + ".v0.1.bak";
+  struct stat info {};
+  ASSERT_EQ(stat(backup.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   EXPECT_EQ(event.headers.id, "id-1");
   const NewEvent next = EventOf("id-2", "{}");
   EXPECT_TRUE(PublishAndWait(host->queue(), {.events = {&next, 1}, .request_id = "r", .digest = "d"}).ok());
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  EXPECT_NE(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"1"});
+
+  // A later start makes no other one.
+  Open(Role::kProducer).reset();
+  struct stat later {};
+  ASSERT_EQ(stat(backup.c_str(), &later), 0);
+  EXPECT_EQ(later.st_ino, info.st_ino);
+
+  // The way back: the backup is a queue file of its format.
+  RawFile saved(backup);
+  EXPECT_EQ(saved.Read("PRAGMA integrity_check"), std::vector<std::string>{"ok"});
+  EXPECT_EQ(saved.Read("PRAGMA user_version"), std::vector<std::string>{"1"});
+  EXPECT_EQ(saved.Read("SELECT count(*) FROM sqlite_schema WHERE name = 'requests'"), std::vector<std::string>{"0"});
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + suffix);
+  std::filesystem::copy(backup, path_);
+  host = OpenHost();
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+}
+
+TEST_F(SqliteQueueTest, WithoutRoomForABackupTheFileStaysAsItIs) {
+  MakeFileOfFormat1("id-1");
+  faults_.space = 4096;
+  const Status refused = OpenFails(Role::kHost);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kUnavailable);
+  for (const char* words : {"stays as it is, in format 0.1", "no backup", "full"}) {
+    EXPECT_NE(refused.message().find(words), std::string_view::npos) << refused.message();
+  }
+  faults_.Clear();
+  EXPECT_TRUE(Backups().empty()) << Backups().front();
+  EXPECT_EQ(RawFile(path_).Read("PRAGMA user_version"), std::vector<std::string>{"1"});
+  auto host = OpenHost();
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "id-1");
+  EXPECT_EQ(Backups(), std::vector<std::string>{"queue.db.v0.1.bak"});
+}
+
+TEST_F(SqliteQueueTest, OneOfManyProcessesMigratesAFile) {
+  for (int round = 0; round < 10; ++round) {
+    config_.sqlite.path = path_ = directory_ / ("old" + std::to_string(round) + ".db");
+    MakeFileOfFormat1("id-1");
+    std::vector<std::unique_ptr<Child>> children;
+    for (int p = 0; p < 4; ++p) {
+      children.push_back(std::make_unique<Child>([this] { Open(Role::kProducer).reset(); }));
+    }
+    for (auto& child : children) child->Go();
+    for (auto& child : children) EXPECT_EQ(child->Wait(), 0) << "round " << round;
+    EXPECT_EQ(RawFile(path_ + ".v0.1.bak").Read("PRAGMA user_version"), std::vector<std::string>{"1"});
+    ExpectSound();
+  }
 }
 
 TEST_F(SqliteQueueTest, TheHistoryKnowsAMailFromItsAcceptance) {
@@ -356,7 +487,7 @@ TEST_F(SqliteQueueTest, TheHistoryKnowsAMailFromItsAcceptance) {
 
 TEST_F(SqliteQueueTest, TheHistoryFindsTheMailsToARecipient) {
   Open(Role::kProducer).reset();
-  RawFile(path_).Execute("DROP TABLE status_recipients");  // as a file of before there were hashes has none
+  RawFile(path_).Execute("DROP TABLE status_recipients; PRAGMA user_version=2");  // as before there were hashes
   auto host = OpenHost();
   QueueConfig config;
   config.sqlite.path = path_;
