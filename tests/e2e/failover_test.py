@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import re
 import socket
 import sys
 import threading
@@ -11,9 +12,10 @@ import documented
 import e2e
 from http_providers_test import PROVIDERS
 from postbus_process import Client, wait_until
+from recording_smtp_server import RecordingSmtpServer
 
 sys.path.insert(0, str(e2e.ROOT / "tests" / "support" / "providers"))
-from fake_providers import FakeProviders, Rule  # noqa: E402
+from fake_providers import FakeProviders, Rule, make_certificates  # noqa: E402
 
 # Generous: a busy machine is slow. An attempt's own time limits are seconds.
 FAILOVER_SECONDS = 30
@@ -24,10 +26,12 @@ class FailoverCase(e2e.TestCase):
     """A primary, and Postfix's smtp-sink as its backup."""
 
     ROUTES = "[ { use: [primary, backup] } ]"
+    backup = None
 
     def start_with(self, primary: str, **arguments):
         """`primary`: its transport in YAML."""
-        self.backup = self.sink()
+        if self.backup is None:
+            self.backup = self.sink()
         breaker = "breaker: { probe_after: 1s }"
         transports = f"{{ primary: {primary.rstrip(' }')} }}, {breaker} }}, backup: {self.smtp(port=self.backup.port)} }}"
         self.config = self.write_config(
@@ -221,27 +225,40 @@ class Gate:
         source.close()
 
 
-class PrimaryDown(FailoverCase):
-    """It cannot be reached: mails go by the backup within seconds and come back after the probe."""
+class PrimaryDown:
+    """Mixed with FailoverCase: it cannot be reached. Mails go by the backup within seconds and come back after the probe."""
 
     HEAD = ["the primary", "mails", "by it", "by the backup", "dead letters", "went twice", "tries", "lost"]
     MAILS = 100
 
-    def environment(self) -> dict:
+    def serve(self, directory: str, name: str):
+        """A server with a certificate for this name: its port, and the CA's file."""
+        raise NotImplementedError
+
+    def transport(self, port: int, ca_file) -> str:
+        raise NotImplementedError
+
+    def test_four_ways(self):
         self.no_such_name = self.directory / "no-such-name"
-        return {"LD_PRELOAD": str(e2e.BUILD / "tests" / "name_service.so"), "NAME_SERVICE_DOWN": str(self.no_such_name)}
+        port, ca_file = self.serve("primary", NAME)
+        others_port, _ = self.serve("other", "other.example")
+        gate = self.enterContext(Gate(port))
+        self.primary = self.transport(gate.port, ca_file)
+        rows = [
+            *self.rows("refuses connections", gate, gate.close),
+            # A name that was found is good for a minute: not again.
+            *self.rows("has no name (DNS)", gate, self.no_such_name.touch, again=False),
+            *self.rows("shows another's certificate (TLS)", gate, lambda: gate.open(target=others_port)),
+            *self.rows("accepts and says nothing", gate, lambda: gate.open(hangs=True)),
+        ]
+        documented.check(self, "down", documented.table(self.HEAD, rows))
 
-    def row(self, postbus, what: str) -> list:
-        start = time.monotonic()
-        result = self.settle(postbus, self.send(postbus, self.MAILS))
-        self.assertLess(time.monotonic() - start, FAILOVER_SECONDS)
-        return [what, self.MAILS, *(result[key] for key in ("primary", "backup", "dead letters", "twice", "attempts", "lost"))]
-
-    def check_way(self, way: str, gate: Gate, start, down, again: bool) -> list:
-        """Is down when postbus starts, comes back, and is down again, unless that cannot be seen."""
+    def rows(self, way: str, gate: Gate, down, again: bool = True) -> list:
+        """Is down when postbus starts, comes back, and is down again."""
+        environment = {"LD_PRELOAD": str(e2e.BUILD / "tests" / "name_service.so"), "NAME_SERVICE_DOWN": str(self.no_such_name)}
         down()
-        postbus = start()
-        rows = [self.row(postbus, f"{way}, from the start")]
+        postbus = self.start_with(self.primary, environment=environment)
+        rows = [self.row(postbus, way)]
         postbus.wait_for_log("transport fails for every mail", e2e.PATIENCE_SECONDS)
         self.no_such_name.unlink(missing_ok=True)
         gate.open()
@@ -254,41 +271,46 @@ class PrimaryDown(FailoverCase):
         self.assertGreaterEqual(postbus.metric("postbus_email_failovers_total"), (1 + again) * self.MAILS)
         self.assertEqual(postbus.metric("postbus_email_dlq_total"), 0)
         self.assertEqual(postbus.stop(), 0)
+        gate.open()
         return rows
 
+    def row(self, postbus, what: str) -> list:
+        start = time.monotonic()
+        result = self.settle(postbus, self.send(postbus, self.MAILS))
+        self.assertLess(time.monotonic() - start, FAILOVER_SECONDS)
+        return [what, self.MAILS, *(result[key] for key in ("primary", "backup", "dead letters", "twice", "attempts", "lost"))]
 
-class HttpDown(PrimaryDown):
+
+class HttpDown(PrimaryDown, FailoverCase):
+    def serve(self, directory, name):
+        fakes = self.enterContext(FakeProviders(self.directory / directory, names=(name,)))
+        if name == NAME:
+            self.fakes = fakes
+        return fakes.port, fakes.ca_file
+
+    def transport(self, port, ca_file):
+        return self.http("sendgrid", base_url=f"https://{NAME}:{port}", ca_file=ca_file, connect_timeout="2s")
+
     def by_primary(self):
         return self.fakes.ids()
 
-    def check(self, way: str, down, again: bool = True) -> None:
-        self.fakes = self.enterContext(FakeProviders(self.directory / "providers", names=(NAME,)))
-        gate = self.enterContext(Gate(self.fakes.port))
-        environment = self.environment()
 
-        def start():
-            return self.start_with(
-                self.http("sendgrid", base_url=f"https://{NAME}:{gate.port}", ca_file=self.fakes.ca_file, connect_timeout="2s"),
-                environment=environment,
-            )
+class SmtpDown(PrimaryDown, FailoverCase):
+    def serve(self, directory, name):
+        folder = self.directory / directory
+        folder.mkdir()
+        make_certificates(folder / "ca.pem", folder / "server.pem", (name,))
+        server = self.enterContext(RecordingSmtpServer(folder / "server.pem"))
+        if name == NAME:
+            self.server = server
+        return server.port, folder / "ca.pem"
 
-        rows = self.check_way(way, gate, start, lambda: down(gate), again)
-        documented.check(self, f"down {way}", documented.table(self.HEAD, rows))
+    def transport(self, port, ca_file):
+        return self.smtp(host=NAME, port=port, tls="implicit", tls_ca_file=ca_file, connect_timeout="2s", tls_timeout="2s")
 
-    def test_refused(self):
-        self.check("refuses connections", lambda gate: gate.close())
-
-    def test_dns(self):
-        # A name that was found is good for a minute.
-        self.check("has no name (DNS)", lambda gate: self.no_such_name.touch(), again=False)
-
-    def test_tls(self):
-        other = self.enterContext(FakeProviders(self.directory / "other", names=("other.example",)))
-        self.check("shows another's certificate (TLS)", lambda gate: gate.open(target=other.port))
-        self.assertEqual(other.requests, 0, "it was told something")
-
-    def test_hang(self):
-        self.check("accepts and says nothing (hang)", lambda gate: gate.open(hangs=True))
+    def by_primary(self):
+        found = (re.search(rb"(?im)^Message-ID:\s*<([^@>]+)@", mail) for mail in self.server.mails())
+        return [one[1].decode() for one in found]
 
 
 if __name__ == "__main__":
