@@ -128,6 +128,7 @@ class Answers:
             self.row(postbus, "takes all; two addresses in two thousand are bad (400)", 2000, [], bad=2),
             self.row(postbus, "401, until the mails have ended", 100, [Rule(status=401)]),
         ]
+        postbus.wait_for_log('"via":"backup","instead_of":"primary"', e2e.PATIENCE_SECONDS)
         self.wait_until_it_is_used_again(postbus)
         rows += [
             self.row(postbus, "five times 429 with `Retry-After: 1`", 100, [Rule(times=5, status=429, headers=wait)]),
