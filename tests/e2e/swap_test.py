@@ -145,7 +145,9 @@ class Swap(ReloadCase):
         self.plugin = self.directory / "acme" / "acme.so"
         self.install(b"one")
         ways = self.ways(mailtrap)
-        postbus = self.start(self.write("", queue=self.queue(), **ways[0]), environment=sink.environment)
+        # An ended transport whose server stands still for longer than this gives its mails up as in doubt.
+        self.common = {"queue": self.queue(), "host": "{ drain_timeout: 2m }"}
+        postbus = self.start(self.write("", **self.common, **ways[0]), environment=sink.environment)
         feeder = Feeder(postbus.api, self.rate, self.seconds)
         replacements = [(self.seconds / 3, b"two"), (self.seconds * 2 / 3, b"three")]
         begin = time.monotonic()
@@ -156,9 +158,9 @@ class Swap(ReloadCase):
             swaps += 1
             broken = swaps % BROKEN_EVERY == 0
             if broken:
-                self.write("{ plugin: nowhere }", queue=self.queue())
+                self.write("{ plugin: nowhere }", **self.common)
             else:
-                self.write("", queue=self.queue(), **ways[swaps % len(ways)])
+                self.write("", **self.common, **ways[swaps % len(ways)])
             answer = self.reload(postbus)
             self.assertEqual(answer.status, 422 if broken else 200, answer.body)
             refused += broken
