@@ -30,15 +30,6 @@ void Print(std::string_view name, const std::string& text) {
   std::printf("%-11.*s %s\n", static_cast<int>(name.size()), name.data(), text.c_str());
 }
 
-std::string Joined(const std::vector<std::string>& words, std::string_view between) {
-  std::string joined;
-  for (const std::string& word : words) {
-    if (!joined.empty()) joined += between;
-    joined += word;
-  }
-  return joined;
-}
-
 // "1h30m", in the units of the configuration.
 std::string DurationText(int64_t ms) {
   std::string text;
@@ -48,21 +39,6 @@ std::string DurationText(int64_t ms) {
     ms %= size;
   }
   return text.empty() ? "0s" : text;
-}
-
-// "template is newsletter*, priority is high"; "" for a route that takes all.
-std::string ConditionText(const RouteMatch& match) {
-  std::vector<std::string> conditions;
-  const auto add = [&conditions](const char* what, const std::vector<std::string>& patterns) {
-    if (!patterns.empty()) conditions.push_back(std::string(what) + " is " + Joined(patterns, " or "));
-  };
-  add("template", match.templates);
-  add("type", match.types);
-  add("priority", match.priorities);
-  add("recipient_domain", match.recipient_domains);
-  add("sender", match.senders);
-  add("tag", match.tags);
-  return Joined(conditions, " and ");
 }
 
 std::string PluginText(const Config& config, const TransportConfig& transport) {

@@ -18,6 +18,7 @@
 #include "api/problem.h"
 #include "event/clock.h"
 #include "event/email_event.h"
+#include "event/text.h"
 #include "host/config_load.h"
 #include "host/plugin_set.h"
 
@@ -62,12 +63,6 @@ std::vector<std::string> ErrorLines(std::string_view output) {
     if (line.starts_with(kPrefix)) errors.push_back(line.substr(kPrefix.size()));
   }
   return errors;
-}
-
-std::string Joined(const std::vector<std::string>& texts, const char* separator) {
-  std::string all;
-  for (const std::string& text : texts) all += (all.empty() ? "" : separator) + text;
-  return all;
 }
 
 // Runs this program with `arguments`; its standard error goes to `errors`. The wait status; -1 and the reason in

@@ -35,6 +35,9 @@ class Reloader {
   // The answer is that of POST /-/reload: 200 with what changed, 422 with what is wrong, 409 with what needs a restart.
   HttpResponse Reload(std::string_view why);
 
+  // What the roles go by.
+  const Config& current() const { return current_; }
+
   // As Worker::Tend; also removes copies of plugins that are not used any more.
   bool Tend();
 

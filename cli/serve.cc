@@ -19,6 +19,7 @@
 #include "cli/config_watch.h"
 #include "cli/reload.h"
 #include "event/clock.h"
+#include "event/text.h"
 #include "host/log.h"
 #include "host/metrics.h"
 #include "host/plugin_set.h"
@@ -70,7 +71,10 @@ void PrintBanner(const Config& config, const Roles& roles, const Queue& queue, c
       if (transport.test_only()) line.Add("note", "for tests only: no mail leaves this machine");
     }
     for (const RouteConfig& route : config.routes) {
-      LogLine(log, LogLevel::kInfo, "route").Add("match", "*").Add("use", route.use.front());
+      const std::string condition = ConditionText(route.match);
+      LogLine line(log, LogLevel::kInfo, "route");
+      line.Add("match", condition.empty() ? "*" : condition).Add("use", Joined(route.use, ","));
+      if (!route.weights.empty()) line.Add("split", "yes");
     }
   }
   if (worker != nullptr && !config.recipients.redirect_to.empty()) {
@@ -202,8 +206,9 @@ void Serve(const Roles& roles, const ServeOptions& options) {
                     log);
   RunUntilStopped(signals, reloader, reload_requests, watch);
   LetSignalsKill(signals);
-  const int64_t deadline = BootTimeMs() + config.host.drain_timeout_ms;
-  LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", config.host.drain_timeout_ms);
+  const int64_t drain_timeout_ms = reloader.current().host.drain_timeout_ms;
+  const int64_t deadline = BootTimeMs() + drain_timeout_ms;
+  LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", drain_timeout_ms);
   if (api != nullptr) api->Stop(deadline);
   const bool all_done = worker != nullptr ? worker->Drain(deadline) : (*queue)->Stop(deadline);
   if (all_done) {

@@ -60,4 +60,13 @@ std::string Quoted(std::string_view text) {
   return quoted;
 }
 
+std::string Joined(const std::vector<std::string>& words, std::string_view between) {
+  std::string joined;
+  for (const std::string& word : words) {
+    if (!joined.empty()) joined += between;
+    joined += word;
+  }
+  return joined;
+}
+
 }  // namespace postbus

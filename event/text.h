@@ -1,9 +1,10 @@
-// event/text.h - bytes from outside: UTF-8 step by step, and quoted so that they are safe in a message. Pure
-// functions.
+// event/text.h - bytes from outside: UTF-8 step by step, and quoted so that they are safe in a message; words joined.
+// Pure functions.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace postbus {
 
@@ -22,5 +23,8 @@ bool EqualIgnoringCase(std::string_view a, std::string_view b);
 
 // `text` in double quotes: at most 64 bytes of it, cut between characters, `?` for what is a control or no UTF-8.
 std::string Quoted(std::string_view text);
+
+// "a, b, c" where `between` is ", ".
+std::string Joined(const std::vector<std::string>& words, std::string_view between);
 
 }  // namespace postbus

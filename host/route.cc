@@ -43,6 +43,20 @@ uint64_t Spread(std::string_view address, uint64_t size) {
 
 }  // namespace
 
+std::string ConditionText(const RouteMatch& match) {
+  std::vector<std::string> conditions;
+  const auto add = [&conditions](const char* what, const std::vector<std::string>& patterns) {
+    if (!patterns.empty()) conditions.push_back(std::string(what) + " is " + Joined(patterns, " or "));
+  };
+  add("template", match.templates);
+  add("type", match.types);
+  add("priority", match.priorities);
+  add("recipient_domain", match.recipient_domains);
+  add("sender", match.senders);
+  add("tag", match.tags);
+  return Joined(conditions, " and ");
+}
+
 Router::Router(const Config& config) {
   for (const RouteConfig& route : config.routes) {
     Route& result = routes_.emplace_back();

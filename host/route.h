@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "host/config.h"
 
 namespace postbus {
+
+// "template is newsletter or weekly* and priority is low"; "": it takes every event.
+std::string ConditionText(const RouteMatch& match);
 
 class Router {
  public:

@@ -105,6 +105,7 @@ class Shard::Impl {
   void Start(ShardQueue& queue, std::shared_ptr<const Generation> generation) {
     queue_ = &queue;
     UseGeneration(std::move(generation));
+    round_boot_ms_.store(BootTimeMs(), std::memory_order_release);  // it was made before the queue was opened
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), ("shard-" + std::to_string(index_)).c_str());
   }
@@ -1236,12 +1237,20 @@ class Shard::Impl {
     return record_;
   }
 
+  // The transport that it goes by unless that one fails.
+  static const std::string& FirstOfRoute(const Job& job) {
+    return job.generation->config.transports[job.order.front()].name;
+  }
+
   void LogAttempt(const Job& job, std::string_view via, LogLevel level, std::string_view what,
                   const RecipientOutcome& outcome, std::string_view enhanced) {
     if (!context_.log.Enabled(level)) return;
     LogLine line(context_.log, level, what);
     line.Add("id", job.id).Add("template", job.event.template_name);
-    if (!via.empty()) line.Add("via", via);
+    if (!via.empty()) {
+      line.Add("via", via);
+      if (job.failed_over && via != FirstOfRoute(job)) line.Add("instead_of", FirstOfRoute(job));
+    }
     line.Add("try", job.queued.headers.attempt + 1);
     if (outcome.outcome != POSTBUS_ACCEPTED) line.Add("outcome", OutcomeName(outcome.outcome));
     line.Reply(outcome.code, enhanced, outcome.text).Seconds("age", AgeMs(job));

@@ -1,6 +1,7 @@
 """What an operator does: starts, stops, restarts, changes the configuration, and gets it wrong."""
 
 import json
+import re
 import socket
 import threading
 
@@ -32,6 +33,19 @@ class OneConfigAfterTheOther(e2e.TestCase):
         self.assertEqual([entry["message_id"] for entry in mailbox.entries()], [f"<{by_smtp}@usualstore.com>"])
         self.assertEqual(len(written), 1)
         self.assertIn(f"Message-ID: <{by_file}@usualstore.com>", written[0].read_text())
+
+    def test_the_start_tells_the_routes(self):
+        null = '{ plugin: "null" }'
+        routes = """
+  - { match: { template: newsletter, priority: low }, split: { one: 95, two: 5 } }
+  - { use: [two, one] }"""
+        config = self.write_config(self.queue_sqlite(), transports=f"{{ one: {null}, two: {null} }}", routes=routes)
+        postbus = self.postbus(config)
+        postbus.start()
+        told = re.findall(r'"route",(.*)}', postbus.output())
+        self.assertEqual(told, ['"match":"template is newsletter and priority is low","use":"one,two","split":"yes"',
+                                '"match":"*","use":"two,one"'])  # fmt: skip
+        self.assertEqual(postbus.stop(), 0)
 
     def test_set_wins_over_the_file(self):
         config = self.write_config(self.queue_sqlite(), "{ plugin: file, options: { directory: files } }")

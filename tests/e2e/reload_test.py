@@ -86,7 +86,7 @@ class Answers(ReloadCase):
         self.assertEqual(get(postbus.admin, "/-/reload").status, 405)
         self.assertEqual(postbus.stop(), 0)
 
-    def test_a_plugin_that_crashes_or_hangs_does_so_in_a_child(self):
+    def test_a_plugin_that_crashes_does_so_in_a_child(self):
         postbus = self.start(self.write(self.file("one")))
         self.write(f"{{ plugin: {e2e.BUILD}/tests/bad_plugins/crashes_in_create.so }}")
         answer = self.reload(postbus)
@@ -121,6 +121,13 @@ class Answers(ReloadCase):
         wait_until(lambda: id in self.written("two"), e2e.PATIENCE_SECONDS, "the mail of the new template")
         self.assertEqual((api.stop(), host.stop()), (0, 0))
 
+    def test_the_last_configuration_s_drain_timeout_holds(self):
+        postbus = self.start(self.write(self.file("one")))
+        self.write(self.file("one"), host="{ drain_timeout: 7s }")
+        self.assertEqual(self.reload(postbus).status, 200)
+        self.assertEqual(postbus.stop(), 0)
+        self.assertRegex(postbus.output(), r'"stopping","drain_timeout_seconds":7\.0')
+
     def test_requests_at_the_same_time_share_reloads(self):
         postbus = self.start(self.write(self.file("one")))
         answers = []
@@ -131,6 +138,21 @@ class Answers(ReloadCase):
             thread.join()
         self.assertEqual([answer.status for answer in answers], [200] * 20)
         self.assertLess(postbus.metric("postbus_config_reloads_total"), 20)
+        self.assertEqual(postbus.stop(), 0)
+
+
+class Hang(ReloadCase):
+    def test_a_plugin_that_hangs_is_given_up(self):
+        postbus = self.start(self.write(self.file("one")))
+        self.write(f"{{ plugin: {e2e.BUILD}/tests/bad_plugins/hangs_in_create.so }}")
+        answers = []
+        reload = threading.Thread(target=lambda: answers.append(self.reload(postbus)))
+        reload.start()
+        self.send(postbus, "one")  # meanwhile
+        reload.join()
+        self.assertEqual(answers[0].status, 422, answers[0].body)
+        self.assertIn("the check did not end within 30 s; a plugin seems to hang", answers[0].json["detail"])
+        self.send(postbus, "one")
         self.assertEqual(postbus.stop(), 0)
 
 

@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "event/clock.h"
@@ -20,6 +22,8 @@ namespace postbus {
 
 class FakeQueue final : public Queue, public ShardQueue {
  public:
+  int start_takes_ms = 0;  // of StartConsuming
+
   struct Copy {
     RecipientSet recipients;
     int64_t due_unix_ms = 0;
@@ -146,6 +150,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     wake_fd_ = wake_fds.at(0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(start_takes_ms));
     return {};
   }
   ShardQueue& shard(size_t) override { return *this; }

@@ -400,6 +400,14 @@ TEST_F(WorkerTest, NamesARendererThatDoesNotComeBack) {
   EXPECT_NE(metrics_.Serialize().find("postbus_stuck{what=\"renderer\"} 0"), std::string::npos);
 }
 
+TEST_F(WorkerTest, AShardIsNotSilentBeforeItsThreadWasStarted) {
+  config_.host.watchdog.silent_ms = 2'000;
+  queue_.start_takes_ms = 2'500;  // Kafka makes topics, and joins a group
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).completed, 1);
+  EXPECT_EQ(metrics_.Serialize().find("postbus_stuck{"), std::string::npos);
+}
+
 TEST_F(WorkerTest, NamesATransportWhoseSubmitDoesNotComeBack) {
   config_.host.watchdog.silent_ms = 200;
   Start();

@@ -5,6 +5,8 @@
 
 import dataclasses
 import socketserver
+import ssl
+import sys
 import threading
 
 END_OF_DATA = b"\r\n.\r\n"
@@ -17,12 +19,29 @@ class Session:
 
 
 class RecordingSmtpServer:
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """`certificate`: a PEM file with key and certificate; then it speaks TLS from the first byte."""
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
         outer = self
 
+        context = None
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+
         class Handler(socketserver.StreamRequestHandler):
+            def setup(self):
+                if context is not None:
+                    self.request = context.wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def finish(self):
+                try:
+                    super().finish()
+                finally:
+                    self.request.close()
+
             def handle(self):
                 session = Session()
                 with outer._lock:
@@ -32,6 +51,11 @@ class RecordingSmtpServer:
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
             request_queue_size = 100
+
+            def handle_error(self, request, client_address):
+                """Clients go away, and some do not trust us."""
+                if not isinstance(sys.exc_info()[1], OSError):
+                    super().handle_error(request, client_address)
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]

@@ -2,8 +2,8 @@
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
 // provider fault while the file named by option `fault_file` exists); twice (completes a second time); past-deadline
 // (asks for its permit when the mail's deadline has passed); hold (completes when cancelled or quiesced),
-// hold-while-file; crash (ends the process by SIGABRT); slow-submit (its submit returns after three seconds). Completes
-// from a thread of its own, permits asked as a real transport would.
+// hold-while-file; crash (ends the process by SIGABRT), segv (by SIGSEGV); slow-submit (its submit returns after three
+// seconds). Completes from a thread of its own, permits asked as a real transport would.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -101,6 +101,7 @@ class Scripted : public sdk::Transport {
       const std::string word = Word(mail->recipients[0]);
       const bool holds = word == "hold" || (word == "hold-while-file" && std::filesystem::exists(fault_file_));
       if (word == "crash") std::abort();  // before it asks for a permit
+      if (word == "segv") *nowhere_ = 1;
       if (holds && !quiesced_) {
         held_.push_back(mail);
         continue;
@@ -205,6 +206,7 @@ class Scripted : public sdk::Transport {
   const std::string fault_file_;
   const std::string record_file_;
   const size_t room_;
+  volatile int* volatile nowhere_ = nullptr;
   std::set<std::string> seen_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -2,7 +2,8 @@
 """Mail providers on loopback, over TLS, as their documentation has them: Mailtrap, SendGrid, Amazon SES.
 
     with FakeProviders(directory) as providers: ...   in a test: .url, .ca_file, .mails(), .rules
-    fake_providers.py DIRECTORY [--port 0]            a process: prints {"url", "ca_file"}, serves until SIGTERM
+    fake_providers.py DIRECTORY [--port 0]            a process: prints {"url", "ca_file"}, serves until SIGTERM;
+                      [--ids-only]                    forgets what is in a mail, where hundreds of thousands come
 
 One port serves all of them; the path says which API it is:
 
@@ -17,7 +18,7 @@ Trouble comes by rule, the first that matches, or by recipient, in the local par
     rules.append(Rule(provider="ses", status=503, times=2))       latency, hang, close, headers, items: see Rule
     answer-429-after-3@…  answer-503@…  hang@…  close@…  slow-200@…   each with any +label
 
-A process is told with POST /_control/rules (a JSON list of Rule's fields), and asked with GET /_control/mails.
+A process is told with POST /_control/rules (a JSON list of Rule's fields), and asked with GET /_control/mails, ids or count.
 
 Needs Debian's python3-cryptography.
 """
@@ -219,6 +220,7 @@ class Mailtrap(Api):
         check(isinstance(mails, list) and 1 <= len(mails) <= 500, 400, "'requests' must have 1 to 500 items")
         rule = self.providers.rule(self.name, [], of_items=True)
         responses = []
+        silence = None
         for index, mail in enumerate(mails):
             try:
                 check(rule is None or index not in rule.items, 400, "told to")
@@ -227,6 +229,10 @@ class Mailtrap(Api):
                 if refused.status != 400:
                     raise
                 responses.append({"success": False, "errors": [refused.message]})
+            except (Hang, Close) as trouble:  # all of the batch is taken
+                silence = trouble
+        if silence is not None:
+            raise silence
         return json_answer(200, {"success": True, "responses": responses})
 
     def _send(self, mail: dict) -> list:
@@ -402,14 +408,15 @@ def check_signature(headers, path: str, body: bytes) -> None:
 
 
 class FakeProviders:
-    """Thread-safe. `names` are whom the certificate is for."""
+    """Thread-safe; `lock` guards `rules` once mails flow. `names` are whom the certificate is for."""
 
     def __init__(self, directory, port: int = 0, names=("localhost", "127.0.0.1")):
         self.rules: list[Rule] = []
+        self.ids_only = False  # mails are kept without what is in them
         self.requests = 0
         self.connections = 0
         self._mails: list[Mail] = []
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._over = threading.Event()
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -439,18 +446,20 @@ class FakeProviders:
 
     def mails(self) -> list[Mail]:
         """In the order they came; one that came twice is there twice."""
-        with self._lock:
+        with self.lock:
             return list(self._mails)
 
     def ids(self) -> list[str]:
         return [mail.id for mail in self.mails()]
 
     def keep(self, mail: Mail) -> None:
-        with self._lock:
+        if self.ids_only:
+            mail.payload = {}
+        with self.lock:
             self._mails.append(mail)
 
     def rule(self, provider: str, recipients: list, of_items: bool = False) -> Rule | None:
-        with self._lock:
+        with self.lock:
             for rule in self.rules:
                 if rule.provider not in ("", provider) or bool(rule.items) != of_items:
                     continue
@@ -464,7 +473,7 @@ class FakeProviders:
         return rule_by_recipient(recipients)
 
     def handle(self, path: str, headers, body: bytes) -> tuple[int, dict, bytes]:
-        with self._lock:
+        with self.lock:
             self.requests += 1
         routes = {"/api/": self.mailtrap, "/v3/mail/send": self.sendgrid, "/v2/email/outbound-emails": self.ses}
         api = next((api for route, api in routes.items() if path.startswith(route)), None)
@@ -483,11 +492,15 @@ class FakeProviders:
     def control(self, method: str, path: str, body: bytes) -> tuple[int, dict, bytes]:
         if (method, path) == ("POST", "/_control/rules"):
             rules = [Rule(**fields) for fields in json.loads(body)]
-            with self._lock:
+            with self.lock:
                 self.rules[:] = rules
             return json_answer(200, {})
         if (method, path) == ("GET", "/_control/mails"):
             return json_answer(200, [dataclasses.asdict(mail) for mail in self.mails()])
+        if (method, path) == ("GET", "/_control/ids"):
+            return json_answer(200, self.ids())
+        if (method, path) == ("GET", "/_control/count"):
+            return json_answer(200, len(self._mails))
         return json_answer(404, {})
 
 
@@ -582,9 +595,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Mail providers on loopback.")
     parser.add_argument("directory")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ids-only", action="store_true")
     arguments = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     with FakeProviders(arguments.directory, arguments.port) as providers:
+        providers.ids_only = arguments.ids_only
         print(json.dumps({"url": providers.url, "ca_file": str(providers.ca_file)}), flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
 

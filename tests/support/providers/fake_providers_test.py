@@ -101,6 +101,22 @@ class Answers(Fakes):
         self.ask("/api/send", {**MAIL, "custom_variables": {"postbus_id": "id-1"}})
         mails = json.loads(self.ask("/_control/mails", None, method="GET")[2])
         self.assertEqual([mail["id"] for mail in mails], ["id-1"])
+        self.assertEqual(json.loads(self.ask("/_control/ids", None, method="GET")[2]), ["id-1"])
+        self.assertEqual(json.loads(self.ask("/_control/count", None, method="GET")[2]), 1)
+        self.assertNotEqual(mails[0]["payload"], {})
+
+    def test_a_batch_without_an_answer_was_taken_whole(self):
+        self.providers.rules.append(Rule(times=1, close=True))
+        mails = [{**MAIL, "custom_variables": {"postbus_id": f"id-{i}"}} for i in range(3)]
+        with self.assertRaises(OSError):
+            self.ask("/api/batch", {"requests": mails})
+        self.assertEqual(self.providers.ids(), ["id-0", "id-1", "id-2"])
+        self.assertFalse(self.providers.mails()[0].answered)
+
+    def test_ids_only(self):
+        self.providers.ids_only = True
+        self.ask("/api/send", MAIL)
+        self.assertEqual([mail.payload for mail in self.providers.mails()], [{}])
 
 
 if __name__ == "__main__":
