@@ -91,6 +91,11 @@ class ShardQueue {
   // Ends the turn: once its copies are durable the event is done.
   virtual void Complete(TurnId turn) = 0;
 
+  // Ends the turn by handing the event on, as it is, to the queue of another priority, where its turn begins anew; this
+  // one is over when it is stored there. False, and nothing was done: this queue has each event where it belongs.
+  // REQUIRES: the turn has begun and not ended; nothing was added to it; `value` is what was read.
+  virtual bool Forward(TurnId /*turn*/, Priority /*to*/, std::string_view /*value*/) { return false; }
+
   // Ends the turn without having done anything: the event begins again here or elsewhere. REQUIRES: the turn was in
   // `TakeRevoked`, or the queue is stopping; nothing was added to the turn.
   virtual void Abandon(TurnId turn) = 0;

@@ -37,20 +37,21 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::vector<StatusRecord> reports;
     int completed = 0;
     int abandoned = 0;
+    int forwarded = 0;
 
-    bool over() const { return completed + abandoned > 0; }
+    bool over() const { return completed + abandoned + forwarded > 0; }
   };
 
   FakeQueue() { permit_.Extend(INT64_MAX); }
 
   // Returns the turn the event will have.
-  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal) {
+  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal, PastTurn past = {}) {
     const std::lock_guard lock(mutex_);
     const TurnId turn = ++last_turn_;
     turns_[turn].value = value;
     if (headers.accepted_at_unix_ms == 0) headers.accepted_at_unix_ms = UnixTimeMs();
     if (headers.origin.topic.empty()) headers.origin = {.topic = "fake", .partition = 0, .offset = int64_t(turn)};
-    waiting_.push_back({turn, std::move(value), std::move(headers), priority});
+    waiting_.push_back({turn, std::move(value), std::move(headers), priority, past});
     Wake();
     return turn;
   }
@@ -84,6 +85,11 @@ class FakeQueue final : public Queue, public ShardQueue {
     Wake();
   }
   SendPermit& permit() { return permit_; }
+  // As in Kafka, where others write to the queue of the normal ones.
+  void TakeForwarded() {
+    const std::lock_guard lock(mutex_);
+    takes_forwarded_ = true;
+  }
 
   // ShardQueue
   using ShardQueue::Next;
@@ -100,6 +106,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     out.value = next->value;
     out.headers = next->headers;
     out.permit = &permit_;
+    out.past = next->past;
     waiting_.erase(next);
     changed_.notify_all();
     return true;
@@ -130,6 +137,15 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
   void Complete(TurnId turn) override { End(turn, &Turn::completed); }
   void Abandon(TurnId turn) override { End(turn, &Turn::abandoned); }
+  bool Forward(TurnId turn, Priority to, std::string_view value) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!takes_forwarded_) return false;
+    }
+    Add(std::string(value), {}, to);
+    End(turn, &Turn::forwarded);
+    return true;
+  }
   void TakeRevoked(std::vector<TurnId>& turns) override {
     const std::lock_guard lock(mutex_);
     turns.insert(turns.end(), revoked_.begin(), revoked_.end());
@@ -163,6 +179,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::string value;
     EventHeaders headers;
     Priority priority;
+    PastTurn past;
   };
 
   void End(TurnId turn, int Turn::*counter) {
@@ -184,6 +201,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   std::vector<TurnId> revoked_;
   TurnId last_turn_ = 0;
   bool stopped_ = false;
+  bool takes_forwarded_ = false;
   int wake_fd_ = -1;
 };
 
