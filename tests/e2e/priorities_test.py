@@ -115,5 +115,22 @@ class ForeignProducer(e2e.OnKafka, e2e.TestCase):
             self.assert_each_once(server.complete(), {each["message"]["id"] for each in events})
 
 
+    def test_a_high_one_does_not_wait_for_replies_to_others(self):
+        """The server answers nobody, and all connections that others may have wait for it."""
+        events = [event("normal", i) for i in range(100)]
+        high = event("high", 0)
+        with GatedServer() as server:
+            server.gate.clear()
+            postbus = self.start(server, events, transport=self.smtp(max_connections=8))
+            wait_until(lambda: len(server.complete()) == 7, SECONDS, "others, one a connection")
+            self.kafka.produce([high], partition=PARTITION)
+            wait_until(lambda: high["message"]["id"] in server.complete(), SECONDS, "the high one")
+            self.assertEqual(len(server.complete()), 8)
+            server.gate.set()
+            wait_until(lambda: len(server.complete()) > len(events), SECONDS, "the others")
+            self.assertEqual(postbus.stop(), 0)
+            self.assert_each_once(server.complete(), {each["message"]["id"] for each in [*events, high]})
+
+
 if __name__ == "__main__":
     e2e.main()
