@@ -178,6 +178,8 @@ class Queue {
 
   // Next yields nothing more; turns under way may end.
   virtual void StopConsuming() = 0;
+  // Stop is for good: others need not wait for this host to come back. REQUIRES: before Stop.
+  virtual void LeaveOnStop() {}
   // Makes all durable that ended, hands the rest back, closes. Returns by the deadline; true = everything was flushed.
   // REQUIRES: the shards' threads have ended, so that no turn is touched any more.
   virtual bool Stop(int64_t deadline_boot_ms) = 0;
