@@ -1,5 +1,6 @@
 #include "admin/admin_server.h"
 
+#include "admin/drain_request.h"
 #include "admin/pause_request.h"
 #include "api/problem.h"
 
@@ -23,8 +24,9 @@ HttpResponse NotAllowed(const std::string& path, const char* allowed) {
 HttpResponse Answer(const HttpRequest& request, const Metrics& metrics, const std::function<Status()>& ready) {
   const bool known = request.path == "/metrics" || request.path == "/livez" || request.path == "/readyz";
   if (!known) {
-    return Problem(404, "no_such_route",
-                   "the admin port serves /metrics, /livez and /readyz, and POST /-/reload, /-/pause, /-/resume");
+    return Problem(
+        404, "no_such_route",
+        "the admin port serves /metrics, /livez and /readyz, and POST /-/reload, /-/pause, /-/resume, /-/drain");
   }
   if (request.method != "GET" && request.method != "HEAD") return NotAllowed(request.path, "GET");
   if (request.path == "/livez") return Text(200, "ok\n");
@@ -53,6 +55,10 @@ Result<std::unique_ptr<HttpServer>> StartAdminServer(const Config& config, const
         if (request.path == "/-/pause" || request.path == "/-/resume") {
           if (request.method != "POST") return reply(NotAllowed(request.path, "POST"));
           return reply(AnswerPause(request, *actions.pauses));
+        }
+        if (request.path == "/-/drain") {
+          if (request.method != "POST") return reply(NotAllowed(request.path, "POST"));
+          return reply(AnswerDrain(request, actions.drain));
         }
         HttpResponse response = Answer(request, metrics, actions.ready);
         if (request.method == "HEAD") response.body.clear();

@@ -1,4 +1,5 @@
-// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz, POST /-/reload, /-/pause, /-/resume.
+// admin/admin_server.h - the admin port of every role: /metrics, /livez, /readyz, POST /-/reload, /-/pause, /-/resume,
+// /-/drain.
 #pragma once
 
 #include <functional>
@@ -16,6 +17,7 @@ namespace postbus {
 struct AdminActions {
   std::function<Status()> ready;          // does this process do its work?
   std::function<void(HttpReply)> reload;  // reads the configuration again and answers what came of it
+  std::function<void(bool leave)> drain;  // ends the process; `leave`: for good
   Pauses* pauses = nullptr;               // of the transports
 };
 

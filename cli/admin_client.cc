@@ -52,6 +52,11 @@ std::string SentenceOf(const std::string& body) {
 
 }  // namespace
 
+bool AdminListens(const ListenConfig& admin) {
+  std::unique_ptr<Socket> connection;
+  return Connect(admin, connection);
+}
+
 Result<std::string> PostToAdmin(const ListenConfig& admin, std::string_view path, std::string_view json) {
   const std::string where = admin.address + ":" + std::to_string(admin.port);
   std::unique_ptr<Socket> connection;

@@ -13,4 +13,7 @@ namespace postbus {
 // no answer came; kInvalid: refused, with the answer's words.
 Result<std::string> PostToAdmin(const ListenConfig& admin, std::string_view path, std::string_view json);
 
+// Somebody does.
+bool AdminListens(const ListenConfig& admin);
+
 }  // namespace postbus

@@ -60,5 +60,6 @@ void AddRenderCommand(CLI::App& program);
 void AddExplainCommand(CLI::App& program);
 void AddDlqCommand(CLI::App& program);
 void AddPauseCommands(CLI::App& program);  // pause, resume
+void AddDrainCommand(CLI::App& program);
 
 }  // namespace postbus

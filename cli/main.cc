@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   postbus::AddExplainCommand(program);
   postbus::AddDlqCommand(program);
   postbus::AddPauseCommands(program);
+  postbus::AddDrainCommand(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -17,6 +17,7 @@
 #include "api/problem.h"
 #include "cli/command.h"
 #include "cli/config_watch.h"
+#include "cli/drain_request.h"
 #include "cli/reload.h"
 #include "event/clock.h"
 #include "event/text.h"
@@ -95,21 +96,23 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-// The control thread's loop: reloads until SIGTERM or SIGINT comes. Requests that come during a reload get the next.
-void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests& requests,
+// The control thread's loop: reloads until SIGTERM, SIGINT or a drain request comes. Requests that come during a reload
+// get the next.
+void RunUntilStopped(const sigset_t& signals, Reloader& reloader, ReloadRequests& requests, const DrainRequest& drain,
                      std::optional<ConfigWatch>& watch) {
   constexpr int kTendEveryMs = 50;
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   while (true) {
     pollfd fds[] = {{.fd = signal_fd, .events = POLLIN, .revents = 0},
                     {.fd = requests.fd(), .events = POLLIN, .revents = 0},
+                    {.fd = drain.fd(), .events = POLLIN, .revents = 0},
                     {.fd = watch ? watch->fd() : -1, .events = POLLIN, .revents = 0}};
     const int tend = reloader.Tend() ? kTendEveryMs : -1;
     const int look = watch ? watch->TimeoutMs() : -1;
     poll(fds, std::size(fds), look < 0 ? tend : tend < 0 ? look : std::min(tend, look));
     const char* why = nullptr;
     signalfd_siginfo received{};
-    bool stop = false;
+    bool stop = (fds[2].revents & POLLIN) != 0;
     while (read(signal_fd, &received, sizeof received) == sizeof received) {
       stop = stop || received.ssi_signo != SIGHUP;
       why = "SIGHUP";
@@ -174,6 +177,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   }
 
   ReloadRequests reload_requests;
+  DrainRequest drain_request;
   auto admin =
       StartAdminServer(config, metrics,
                        {.ready =
@@ -182,6 +186,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
                               return status.ok() && worker != nullptr ? worker->Health() : std::move(status);
                             },
                         .reload = [&reload_requests](HttpReply reply) { reload_requests.Add(std::move(reply)); },
+                        .drain = [&drain_request](bool leave) { drain_request.Ask(leave); },
                         .pauses = pauses->get()});
   if (!admin.ok()) Die(admin.status());
   std::unique_ptr<HttpServer> api;
@@ -204,11 +209,12 @@ void Serve(const Roles& roles, const ServeOptions& options) {
   renderer.reset();  // what is kept here would outlive a reload
   Reloader reloader(options.config, config, {.worker = worker.get(), .api = email_api ? &*email_api : nullptr}, metrics,
                     log);
-  RunUntilStopped(signals, reloader, reload_requests, watch);
+  RunUntilStopped(signals, reloader, reload_requests, drain_request, watch);
   LetSignalsKill(signals);
   const int64_t drain_timeout_ms = reloader.current().host.drain_timeout_ms;
   const int64_t deadline = BootTimeMs() + drain_timeout_ms;
   LogLine(log, LogLevel::kInfo, "stopping").Seconds("drain_timeout", drain_timeout_ms);
+  if (drain_request.leave()) (*queue)->LeaveOnStop();
   if (api != nullptr) api->Stop(deadline);
   const bool all_done = worker != nullptr ? worker->Drain(deadline) : (*queue)->Stop(deadline);
   if (all_done) {
@@ -217,7 +223,7 @@ void Serve(const Roles& roles, const ServeOptions& options) {
     log.Write(LogLevel::kWarning, "stopped at the deadline; what was unfinished comes again at the next start");
   }
   metrics.DetachQueue();
-  (*admin)->Stop(0);
+  (*admin)->Stop(BootTimeMs() + 200);  // the answer to POST /-/drain may be on its way
 }
 
 void AddRole(CLI::App& program, const Roles& roles, const char* description) {

@@ -22,6 +22,7 @@ constexpr int kOutcomes = POSTBUS_IN_DOUBT + 1;
 
 enum Metric : size_t {
   kConsumed,
+  kForwarded,
   kOutcome,
   kDuplicateCompletions,
   kFailovers,
@@ -56,6 +57,9 @@ enum Metric : size_t {
 
 constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
     {"postbus_emails_consumed_total", "counter", "priority", "Events taken from the queue (turns begun)."},
+    {"postbus_emails_forwarded_total", "counter", "",
+     "Low events found among the normal ones and handed on to the low ones' topic, where they are taken once more "
+     "(Kafka)."},
     {"postbus_emails_outcome_total", "counter", "transport, outcome, priority",
      "Recipients by what a transport said of an attempt."},
     {"postbus_duplicate_completions_total", "counter", "transport",
@@ -172,6 +176,7 @@ struct Metrics::TransportCounters::Impl {
 
 struct Metrics::Impl {
   prometheus::Registry registry;
+  Counter& forwarded = CounterFamily(registry, kForwarded).Add({});
   Family<Counter>& outcome = CounterFamily(registry, kOutcome);
   Family<Counter>& duplicate_completions = CounterFamily(registry, kDuplicateCompletions);
   Family<Counter>& failovers = CounterFamily(registry, kFailovers);
@@ -252,6 +257,8 @@ void Metrics::TransportCounters::SetPaused(bool paused) { impl_->paused->Set(pau
 void Metrics::SetStuck(const std::string& what, bool stuck) { impl_->stuck.Add({{"what", what}}).Set(stuck ? 1 : 0); }
 
 void Metrics::CountConsumed(Priority priority) { impl_->consumed[static_cast<size_t>(priority)]->Increment(); }
+
+void Metrics::CountForwarded() { impl_->forwarded.Increment(); }
 
 void Metrics::CountDeadLetter(std::string_view reason, double n) {
   impl_->dead_letters.Add({{"reason", std::string(reason)}}).Increment(n);

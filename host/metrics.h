@@ -51,6 +51,7 @@ class Metrics {
   TransportCounters ForTransport(std::string_view name);
 
   void CountConsumed(Priority priority);
+  void CountForwarded();  // to the queue of another priority
   void CountDeadLetter(std::string_view reason, double n = 1);
   void CountDeferral(std::string_view reason, double n = 1);
   void CountUnsent(std::string_view reason, double n = 1);  // "expired"

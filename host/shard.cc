@@ -556,7 +556,7 @@ class Shard::Impl {
       if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
       job.event.from = *generation_->default_from;
     }
-    if (!SettlePast(job) || !CheckSchedule(job) || !CheckRecipients(job)) return false;
+    if (!SettlePast(job) || !CheckSchedule(job) || ForwardIfLow(job) || !CheckRecipients(job)) return false;
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
@@ -623,6 +623,16 @@ class Shard::Impl {
         .Seconds("in", event.scheduled_at_unix_ms - now);
     EndTurn(job);
     return false;
+  }
+
+  // A low event among the normal ones, where foreign producers write all of theirs, goes on to wait with the low ones.
+  // True: it does, the turn is over.
+  bool ForwardIfLow(Job& job) {
+    const bool misplaced = job.event.priority == Priority::kLow && job.queued.priority == Priority::kNormal;
+    if (!misplaced || job.touched || !queue_->Forward(job.queued.turn, Priority::kLow, job.queued.value)) return false;
+    context_.metrics.CountForwarded();
+    Free(job);
+    return true;
   }
 
   // Dead-letters those recipients that must not get mail; false: nobody is left, the turn is over.

@@ -135,6 +135,8 @@ void EncodeHeaders(const EventHeaders& headers, HeaderList& out) {
   ForEachHeader(headers, [&](std::string_view name, std::string_view value) { out.emplace_back(name, value); });
 }
 
+bool IsEventHeader(std::string_view name) { return name.starts_with("postbus-") || name == kTraceparentName; }
+
 Status DecodeHeader(std::string_view name, std::string_view value, EventHeaders& headers) {
   if (name == kFormatName) {
     int format = 0;

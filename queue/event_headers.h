@@ -57,6 +57,9 @@ using HeaderList = std::vector<std::pair<std::string, std::string>>;
 // Appends our headers, in the order above, absent ones left out.
 void EncodeHeaders(const EventHeaders& headers, HeaderList& out);
 
+// Is it one of those, or reserved for a later one?
+bool IsEventHeader(std::string_view name);
+
 // Takes one header into `headers`. Unknown names are ignored. A value that does not parse is an error for the whole
 // record (it is dead-lettered, never guessed at); a larger postbus-fmt is kept in `format` for the caller to judge.
 Status DecodeHeader(std::string_view name, std::string_view value, EventHeaders& headers);

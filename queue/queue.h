@@ -91,6 +91,11 @@ class ShardQueue {
   // Ends the turn: once its copies are durable the event is done.
   virtual void Complete(TurnId turn) = 0;
 
+  // Ends the turn by handing the event on, as it is, to the queue of another priority, where its turn begins anew; this
+  // one is over when it is stored there. False, and nothing was done: this queue has each event where it belongs.
+  // REQUIRES: the turn has begun and not ended; nothing was added to it; `value` is what was read.
+  virtual bool Forward(TurnId /*turn*/, Priority /*to*/, std::string_view /*value*/) { return false; }
+
   // Ends the turn without having done anything: the event begins again here or elsewhere. REQUIRES: the turn was in
   // `TakeRevoked`, or the queue is stopping; nothing was added to the turn.
   virtual void Abandon(TurnId turn) = 0;
@@ -173,6 +178,8 @@ class Queue {
 
   // Next yields nothing more; turns under way may end.
   virtual void StopConsuming() = 0;
+  // Stop is for good: others need not wait for this host to come back. REQUIRES: before Stop.
+  virtual void LeaveOnStop() {}
   // Makes all durable that ended, hands the rest back, closes. Returns by the deadline; true = everything was flushed.
   // REQUIRES: the shards' threads have ended, so that no turn is touched any more.
   virtual bool Stop(int64_t deadline_boot_ms) = 0;

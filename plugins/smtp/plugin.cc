@@ -33,7 +33,9 @@ constexpr std::array kOptions = {
     sdk::ListOption("reply_rules",
                     "What certain replies mean, each as \"451 4.7.1 *slow down -> throttled 30s\"; before all others."),
     sdk::StringOption("helo_name", "The name this client gives in EHLO; empty: the machine's.").Default(""),
-    sdk::IntegerOption("max_connections", "Connections at the same time.")
+    sdk::IntegerOption(
+        "max_connections",
+        "Connections at the same time; one in 16, and one at least of two or more, is kept for high mails.")
         .Default("32")
         .Range(1, 1000)
         .Unit("connections"),

@@ -1,7 +1,6 @@
 #include "plugins/smtp/pool.h"
 
 #include <algorithm>
-#include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -10,6 +9,8 @@
 #include <optional>
 #include <thread>
 #include <vector>
+
+#include "plugins/smtp/mail_queue.h"
 
 namespace postbus::smtp {
 namespace {
@@ -41,49 +42,17 @@ postbus_result MakeResult(const Session::Failure& failure) {
   return result;
 }
 
-// First in, first out, through MailTask::next.
-class TaskList {
- public:
-  bool empty() const { return head_ == nullptr; }
-  void PushBack(MailTask& task) {
-    task.next = nullptr;
-    (head_ == nullptr ? head_ : tail_->next) = &task;
-    tail_ = &task;
-  }
-  void PushFront(MailTask& task) {
-    task.next = head_;
-    if (head_ == nullptr) tail_ = &task;
-    head_ = &task;
-  }
-  MailTask* Pop() {
-    MailTask* task = head_;
-    head_ = task->next;
-    return task;
-  }
-  // Takes out what `condition` is true of, and gives it to `use`.
-  template <typename Condition, typename Use>
-  void Extract(Condition condition, Use use) {
-    TaskList rest;
-    TaskList found;
-    while (!empty()) {
-      MailTask* task = Pop();
-      (condition(*task) ? found : rest).PushBack(*task);
-    }
-    *this = rest;
-    while (!found.empty()) use(*found.Pop());
-  }
-
- private:
-  MailTask* head_ = nullptr;
-  MailTask* tail_ = nullptr;
-};
-
 }  // namespace
 
 class Pool::Impl final : public ConnectionOwner {
  public:
   Impl(sdk::Host host, const Settings& settings, uint32_t max_connections, uint32_t max_mails, PoolOwner& owner)
-      : host_(host), settings_(settings), owner_(owner), tasks_(max_mails), slots_(max_connections) {
+      : host_(host),
+        settings_(settings),
+        owner_(owner),
+        tasks_(max_mails),
+        queue_(max_connections),
+        slots_(max_connections) {
     inbox_.reserve(max_mails);
     taken_.reserve(max_mails);
     free_tasks_.reserve(max_mails);
@@ -148,8 +117,7 @@ class Pool::Impl final : public ConnectionOwner {
       Complete(task, MakeResult(POSTBUS_NOT_SENT, POSTBUS_PHASE_NONE, "the transport was closed"));
       return;
     }
-    ++waiting_;
-    queue_[Level(task)].PushFront(task);
+    queue_.PushFront(task);
   }
 
   void OnConnectionEvent(Connection& connection) override {
@@ -168,11 +136,8 @@ class Pool::Impl final : public ConnectionOwner {
     Role role = Role::kNone;
     bool idle = false;
     bool asks_permit = false;
+    bool serves_others = false;  // its mails are not high
   };
-
-  static size_t Level(const MailTask& task) {
-    return (task.mail->flags & POSTBUS_MAIL_HIGH) != 0 ? 0 : (task.mail->flags & POSTBUS_MAIL_LOW) != 0 ? 2 : 1;
-  }
 
   // Each wake-up costs a switch of threads, more than a reply does. So while many connections work the thread naps
   // between its rounds and takes several replies at once; their servers do not notice.
@@ -201,8 +166,7 @@ class Pool::Impl final : public ConnectionOwner {
       free_tasks_.pop_back();
       task.mail = mail;
       task.retried = false;
-      ++waiting_;
-      queue_[Level(task)].PushBack(task);
+      queue_.PushBack(task);
     }
     taken_.clear();
   }
@@ -227,24 +191,14 @@ class Pool::Impl final : public ConnectionOwner {
   }
 
   void FailQueued(const postbus_result& result) {
-    for (TaskList& list : queue_) {
-      while (!list.empty()) {
-        --waiting_;
-        Complete(*list.Pop(), result);
-      }
-    }
+    queue_.Extract([](const MailTask&) { return true; }, [&](MailTask& task) { Complete(task, result); });
   }
 
   // Completes as NOT_SENT what `condition` is true of and has not passed its point of no return.
   template <typename Condition>
   void WithdrawAll(std::string_view reason, Condition condition) {
     const postbus_result result = MakeResult(POSTBUS_NOT_SENT, POSTBUS_PHASE_NONE, reason);
-    for (TaskList& list : queue_) {
-      list.Extract(condition, [&](MailTask& task) {
-        --waiting_;
-        Complete(task, result);
-      });
-    }
+    queue_.Extract(condition, [&](MailTask& task) { Complete(task, result); });
     WithdrawFromSessions(reason, condition);
   }
 
@@ -258,15 +212,6 @@ class Pool::Impl final : public ConnectionOwner {
         if (slot.role != Role::kLive) break;
       }
     }
-  }
-
-  MailTask* PopQueued() {
-    for (TaskList& list : queue_) {
-      if (list.empty()) continue;
-      --waiting_;
-      return list.Pop();
-    }
-    return nullptr;
   }
 
   // Brings one connection as far as it goes.
@@ -296,16 +241,28 @@ class Pool::Impl final : public ConnectionOwner {
   void Employ(Slot& slot) {
     Connection& connection = *slot.connection;
     Session& session = connection.session();
+    EndService(slot);
+    const bool wanted = queue_.servable() > 0;
     if (session.mails_taken() >= settings_.max_messages_per_connection ||
-        (waiting_ > 0 && host_.NowMs() - connection.opened_ms() >= settings_.max_connection_age_ms) ||
-        (waiting_ == 0 && quiesce_deadline_ms_.has_value())) {
+        (wanted && host_.NowMs() - connection.opened_ms() >= settings_.max_connection_age_ms) ||
+        (!wanted && quiesce_deadline_ms_.has_value())) {
       Retire(slot);
       return;
     }
-    while (waiting_ > 0 && session.CanTake()) session.Take(*PopQueued());
+    while (session.CanTake()) {
+      EndService(slot);  // of a mail that could not be sent at all
+      MailTask* task = queue_.Pop();
+      if (task == nullptr) break;
+      slot.serves_others = !MailQueue::IsHigh(*task);
+      session.Take(*task);
+    }
     if (!session.idle()) return;
     slot.idle = true;
     idle_.push_back(connection.id());
+  }
+
+  void EndService(Slot& slot) {
+    if (std::exchange(slot.serves_others, false)) queue_.OtherEnded();
   }
 
   void LeaveIdle(Slot& slot) {
@@ -324,6 +281,7 @@ class Pool::Impl final : public ConnectionOwner {
   void Drop(Slot& slot) {
     Connection& connection = *slot.connection;
     LeaveIdle(slot);
+    EndService(slot);
     slot.asks_permit = false;
     const Role role = std::exchange(slot.role, Role::kNone);
     if (role == Role::kLive) {
@@ -346,16 +304,17 @@ class Pool::Impl final : public ConnectionOwner {
 
   // Gives waiting mails to idle connections, and opens more where that is not enough.
   void Pump() {
-    while (waiting_ > 0 && !idle_.empty()) {
+    while (queue_.servable() > 0 && !idle_.empty()) {
       Slot& slot = slots_[idle_.back()];
       LeaveIdle(slot);
       Advance(*slot.connection);
     }
-    if (waiting_ <= opening_ || opening_ + live_ >= slots_.size() || opening_ >= std::max<size_t>(live_, 1)) return;
+    const size_t wanted = queue_.servable();
+    if (wanted <= opening_ || opening_ + live_ >= slots_.size() || opening_ >= std::max<size_t>(live_, 1)) return;
     const int64_t now = host_.NowMs();
     if (backoff_ms_ > 0 && (opening_ > 0 || now < connect_not_before_ms_)) return;
     for (Slot& slot : slots_) {
-      if (waiting_ <= opening_ || opening_ >= std::max<size_t>(live_, 1)) break;
+      if (wanted <= opening_ || opening_ >= std::max<size_t>(live_, 1)) break;
       if (slot.role != Role::kNone || slot.connection->state() != Connection::State::kFree) continue;
       slot.role = Role::kOpening;
       ++opening_;
@@ -391,13 +350,15 @@ class Pool::Impl final : public ConnectionOwner {
     verdicts_.assign(tokens_.size(), POSTBUS_ABORT);
     if (!tokens_.empty()) host_.PermitSend(tokens_, verdicts_);
     for (size_t i = 0; i < asking_.size(); ++i) {
-      Connection& connection = *slots_[asking_[i]].connection;
+      const Slot& slot = slots_[asking_[i]];
+      Connection& connection = *slot.connection;
       Session& session = connection.session();
       connection.Permit(verdicts_[i] == POSTBUS_GO, now);
       // The next envelope goes with this body, unless an opening connection will be there for it.
-      while (waiting_ > opening_ && session.CanTakeAhead() &&
+      const bool high = !slot.serves_others;
+      while (queue_.waiting(high) > opening_ && session.CanTakeAhead() &&
              session.mails_taken() < settings_.max_messages_per_connection) {
-        session.Take(*PopQueued());
+        session.Take(*queue_.PopLike(high));
       }
       Advance(connection);
     }
@@ -413,7 +374,7 @@ class Pool::Impl final : public ConnectionOwner {
   void Tick() {
     ticking_ = false;
     const int64_t now = host_.NowMs();
-    bool active = waiting_ > 0;
+    bool active = !queue_.empty();
     for (Slot& slot : slots_) {
       if (slot.role == Role::kNone) continue;
       active = true;
@@ -442,11 +403,12 @@ class Pool::Impl final : public ConnectionOwner {
   // while another connection could take it. It costs this connection.
   void FreeAhead(Slot& slot, int64_t now) {
     Session& session = slot.connection->session();
-    if (slot.role != Role::kLive || session.ahead() == nullptr || waiting_ > 0) return;
+    if (slot.role != Role::kLive || session.ahead() == nullptr) return;
+    const bool high = MailQueue::IsHigh(*session.ahead());
+    if (queue_.waiting(high) > 0 || (!high && !queue_.has_room_for_others())) return;
     if (now - slot.connection->moved_ms() < kStuckMs || (idle_.empty() && opening_ + live_ == slots_.size())) return;
     MailTask& task = session.TakeBackAhead();
-    ++waiting_;
-    queue_[Level(task)].PushFront(task);
+    queue_.PushFront(task);
   }
 
   const sdk::Host host_;
@@ -459,8 +421,7 @@ class Pool::Impl final : public ConnectionOwner {
 
   std::vector<MailTask> tasks_;
   std::vector<MailTask*> free_tasks_;
-  std::array<TaskList, 3> queue_;  // by priority, the highest first
-  size_t waiting_ = 0;             // in queue_
+  MailQueue queue_;
   std::vector<Slot> slots_;
   std::vector<size_t> idle_;  // slots; the last in is the first out
   size_t opening_ = 0;

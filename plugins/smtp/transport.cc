@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "plugins/smtp/mail_queue.h"
 #include "plugins/smtp/tls.h"
 
 namespace postbus::smtp {
@@ -92,8 +93,10 @@ Settings MakeSettings(const sdk::Options& options) {
 
 Transport::Transport(sdk::Host host, const sdk::Options& options) : host_(host), settings_(MakeSettings(options)) {
   const int64_t connections = options.Integer("max_connections");
-  const int64_t threads = std::min(options.Integer("io_threads"), connections);
+  // At least two connections each: one of them is kept for high mails.
+  const int64_t threads = std::min(options.Integer("io_threads"), std::max<int64_t>(1, connections / 2));
   capacity_ = static_cast<uint32_t>(connections * kMailsPerConnection);
+  capacity_for_others_ = capacity_ - static_cast<uint32_t>(MailQueue::KeptForHigh(capacity_));
   for (int64_t i = 0; i < threads; ++i) {
     const int64_t share = connections / threads + (i < connections % threads ? 1 : 0);
     pools_.push_back(std::make_unique<Pool>(host_, settings_, static_cast<uint32_t>(share), capacity_, *this));
@@ -107,21 +110,27 @@ bool Transport::Probe(int64_t deadline_ms, std::string& report) {
   return report.empty();
 }
 
-uint32_t Transport::Reserve(size_t wanted) {
+// The host offers high ones first. For one behind others there may be no room that it would have found before them.
+uint32_t Transport::Reserve(std::span<const postbus_mail* const> mails) {
+  const auto is_high = [](const postbus_mail* mail) { return MailQueue::IsHigh(*mail); };
+  const size_t high = static_cast<size_t>(std::find_if_not(mails.begin(), mails.end(), is_high) - mails.begin());
   uint32_t held = outstanding_.load();
   uint32_t taken = 0;
   do {
-    taken = static_cast<uint32_t>(std::min<size_t>(wanted, capacity_ - held));
+    taken = static_cast<uint32_t>(std::min<size_t>(high, capacity_ - held));
+    if (taken == high && held + taken < capacity_for_others_) {
+      taken += static_cast<uint32_t>(std::min<size_t>(mails.size() - high, capacity_for_others_ - held - taken));
+    }
   } while (!outstanding_.compare_exchange_weak(held, held + taken));
   return taken;
 }
 
 uint32_t Transport::Submit(std::span<const postbus_mail* const> mails) {
-  uint32_t taken = Reserve(mails.size());
+  uint32_t taken = Reserve(mails);
   if (taken < mails.size()) {
     // Said first and looked at again afterwards: a mail that ends in between must not go unnoticed.
     owes_writable_ = true;
-    taken += Reserve(mails.size() - taken);
+    taken += Reserve(mails.subspan(taken));
   }
   const size_t share = (taken + pools_.size() - 1) / pools_.size();
   for (size_t begin = 0; begin < taken; begin += share) {

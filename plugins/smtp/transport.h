@@ -28,11 +28,13 @@ class Transport final : public sdk::Transport, public PoolOwner {
   void OnComplete(uint64_t token, const postbus_result& result) override;
 
  private:
-  uint32_t Reserve(size_t wanted);
+  // Room for the first so many of them.
+  uint32_t Reserve(std::span<const postbus_mail* const> mails);
 
   const sdk::Host host_;
   const Settings settings_;
-  uint32_t capacity_ = 0;  // mails
+  uint32_t capacity_ = 0;             // mails
+  uint32_t capacity_for_others_ = 0;  // than high ones
   std::atomic<uint32_t> outstanding_ = 0;
   std::atomic<uint32_t> turn_ = 0;            // the pool that gets the next mails
   std::atomic<bool> owes_writable_ = false;   // a Submit took fewer mails than offered

@@ -140,7 +140,7 @@ std::shared_ptr<DelayService::Departure> DelayService::BeginDeparture(Parked par
 void DelayService::Depart(Parked parked, std::string to_topic) {
   Record record = std::move(parked.record);
   record.topic = std::move(to_topic);
-  Write(BeginDeparture(std::move(parked), 1), CopyKind::kEvent, std::move(record));
+  Write(BeginDeparture(std::move(parked), 1), CopyKind::kForwarded, std::move(record));
 }
 
 void DelayService::DepartDead(Parked parked, std::string_view outcome_class, std::string_view message) {

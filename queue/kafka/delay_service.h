@@ -32,7 +32,7 @@ class DelayService final : private GroupConsumer::Owner {
   Status Start() { return consumer_.Start(); }
   // Moves nothing more. What is on its way may still be stored and committed.
   void StopMoving() { moving_ = false; }
-  void BeginStop(int64_t deadline_boot_ms) { consumer_.BeginStop(deadline_boot_ms); }
+  void BeginStop(int64_t deadline_boot_ms, bool leave) { consumer_.BeginStop(deadline_boot_ms, leave); }
   bool Stopped() { return consumer_.Stopped(); }
 
   Status Health() const { return consumer_.Health(); }

@@ -99,8 +99,9 @@ Status GroupConsumer::Start() {
   return {};
 }
 
-void GroupConsumer::BeginStop(int64_t deadline_boot_ms) {
+void GroupConsumer::BeginStop(int64_t deadline_boot_ms, bool leave) {
   int64_t running = 0;
+  if (stop_deadline_ == 0) leave_ = leave;
   stop_deadline_.compare_exchange_strong(running, std::max<int64_t>(deadline_boot_ms, 1));
 }
 
@@ -342,7 +343,8 @@ void GroupConsumer::Revoke(bool lost) {
       owner_.OnTick();
       ServeCommitAnswers(2);
     }
-    CommitAll(BootTimeMs() + kRevokeMs);
+    const int64_t commit_until = BootTimeMs() + kRevokeMs;
+    CommitAll(stop_deadline_ == 0 ? commit_until : std::min(commit_until, stop_deadline_.load()));
   }
   for (const PartitionPtr& partition : assigned_) partition->Close();
   owner_.OnClosed(assigned_);
@@ -530,7 +532,23 @@ void GroupConsumer::Run() {
   }
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
   stopped_cleanly_ = CommitAll(stop_deadline_);
+  if (leave_) Leave();
   Close();
+}
+
+// What a static member does not say when it closes, it says when it unsubscribes (librdkafka 2.0.2, rdkafka_cgrp.c
+// `leave_maybe`): revokes, and asks the coordinator to be let go. It has no member id any more as soon as that is sent;
+// Close waits for the answer.
+void GroupConsumer::Leave() {
+  rd_kafka_unsubscribe(client_);
+  const auto is_member = [this] {
+    char* id = rd_kafka_memberid(client_);
+    const bool has_one = id != nullptr && *id != '\0';
+    if (id != nullptr) rd_kafka_mem_free(client_, id);
+    return has_one;
+  };
+  while (is_member() && BootTimeMs() < stop_deadline_) Poll(kPollMs);
+  log_(LogLevel::kInfo, "group " + options_.group_id + ": left; the others take over its partitions");
 }
 
 void GroupConsumer::Close() {

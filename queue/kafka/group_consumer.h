@@ -74,8 +74,9 @@ class GroupConsumer {
 
   // Refuses where records would be skipped or repeated: no committed offset on a topic used before, and no `from`.
   Status Start();
-  // Takes no more, commits, closes (a static member does not leave the group), ends the thread: all by the deadline.
-  void BeginStop(int64_t deadline_boot_ms);
+  // Takes no more, commits, closes, ends the thread: all by the deadline. A static member does not leave the group by
+  // that: its partitions wait for it as long as its session lasts. With `leave` it does.
+  void BeginStop(int64_t deadline_boot_ms, bool leave = false);
   // Waits for that. True if all that was done is committed.
   bool Stopped();
 
@@ -123,6 +124,7 @@ class GroupConsumer {
   bool CommitAll(int64_t deadline_boot_ms);
   void ExtendPermits(int64_t now);
   void RefreshGauges();
+  void Leave();
   void Close();
   void DestroyClient();
 
@@ -136,6 +138,7 @@ class GroupConsumer {
   QueuePtr commit_answers_;
   std::thread thread_;
   std::atomic<int64_t> stop_deadline_{0};  // not 0: stop by then
+  std::atomic<bool> leave_{false};         // set before
   std::atomic<bool> stopped_cleanly_{false};
 
   int64_t all_partitions_ = 1;  // since Start

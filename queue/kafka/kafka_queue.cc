@@ -72,6 +72,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   Status StartConsuming(const std::vector<int>& wake_fds) override;
   ShardQueue& shard(size_t index) override { return *shards_.at(index); }
   void StopConsuming() override;
+  void LeaveOnStop() override { leave_ = true; }
   bool Stop(int64_t deadline_boot_ms) override;
   Status Health() const override;
   QueueStats Stats() const override;
@@ -103,6 +104,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   std::unique_ptr<RecordProducer> status_;
   std::unique_ptr<DelayService> delay_;
   std::unique_ptr<GroupConsumer> consumer_;
+  bool leave_ = false;
   bool stopped_ = false;
 };
 
@@ -254,8 +256,8 @@ bool KafkaQueue::Stop(int64_t deadline_boot_ms) {
   for (RecordProducer* producer : {publisher_.get(), copies_.get(), status_.get()}) {
     if (producer != nullptr) flushed = producer->Flush(flush_until) && flushed;
   }
-  if (consumer_) consumer_->BeginStop(deadline_boot_ms);
-  if (delay_) delay_->BeginStop(deadline_boot_ms);
+  if (consumer_) consumer_->BeginStop(deadline_boot_ms, leave_);
+  if (delay_) delay_->BeginStop(deadline_boot_ms, leave_);
   if (consumer_) flushed = consumer_->Stopped() && flushed;
   if (delay_) flushed = delay_->Stopped() && flushed;
   if (journals_) journals_->Detach();

@@ -238,7 +238,7 @@ bool KafkaShard::YieldAgain(QueuedEvent& out) {
 void KafkaShard::Defer(TurnId id, const DeferredCopy& copy) {
   std::lock_guard lock(mutex_);
   Turn& turn = Find(id);
-  AddCopy(id, turn, CopyKind::kEvent, DeferredRecord(shared_.names, turn.source, copy, DueTimeMs()));
+  AddCopy(id, turn, CopyKind::kDeferred, DeferredRecord(shared_.names, turn.source, copy, DueTimeMs()));
 }
 
 void KafkaShard::DeadLetter(TurnId id, const DeadLetterCopy& copy) {
@@ -263,6 +263,14 @@ void KafkaShard::Complete(TurnId id) {
   Turn& turn = Find(id);
   turn.ended = true;
   EndIfDone(SlotOf(id), turn);
+}
+
+bool KafkaShard::Forward(TurnId id, Priority to, std::string_view value) {
+  std::lock_guard lock(mutex_);
+  Turn& turn = Find(id);
+  AddCopy(id, turn, CopyKind::kForwarded, ForwardedRecord(shared_.names, turn.source, to, value));
+  turn.ended = true;
+  return true;
 }
 
 void KafkaShard::Abandon(TurnId id) {
@@ -419,7 +427,7 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
     }
   }
   // A status record that is too large is given up: it is at most a few kilobytes, unless somebody shrank the topic.
-  if (report.kind == CopyKind::kEvent) Count(shared_.counters.deferred);
+  if (report.kind == CopyKind::kDeferred) Count(shared_.counters.deferred);
   if (holds) Count(shared_.counters.dead_lettered);
   --turn.copies_on_the_way;
   if (EndIfDone(slot, turn) || report.held != nullptr) Wake();

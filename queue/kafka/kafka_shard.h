@@ -53,6 +53,7 @@ class KafkaShard final : public ShardQueue {
   void DeadLetter(TurnId turn, const DeadLetterCopy& copy) override;
   void Report(TurnId turn, const StatusRecord& record) override;
   void Complete(TurnId turn) override;
+  bool Forward(TurnId turn, Priority to, std::string_view value) override;
   void Abandon(TurnId turn) override;
   void TakeRevoked(std::vector<TurnId>& turns) override;
   double GroupShare() const override { return shared_.group_share.load(std::memory_order_relaxed); }

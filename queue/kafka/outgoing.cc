@@ -23,6 +23,7 @@ Status ReadSource(const rd_kafka_message_t& message, Source& source) {
   source.has_key = message.key != nullptr;
   source.key.assign(static_cast<const char*>(message.key), message.key_len);
   source.headers = {};
+  source.others.clear();
   Status status;
   rd_kafka_headers_t* headers = nullptr;
   if (rd_kafka_message_headers(&message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -31,6 +32,7 @@ Status ReadSource(const rd_kafka_message_t& message, Source& source) {
     size_t size = 0;
     for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i) {
       const std::string_view text(static_cast<const char*>(value), size);
+      if (!IsEventHeader(name)) source.others.emplace_back(name, text);
       Status decoded = DecodeHeader(name, text, source.headers);
       if (!decoded.ok() && status.ok()) status = std::move(decoded);
     }
@@ -75,6 +77,19 @@ Record DeferredRecord(const TopicNames& names, const Source& source, const Defer
   if (headers.id.empty()) record.key = source.has_key ? source.key : headers.origin.DerivedId();
   record.value = copy.value;
   EncodeHeaders(headers, record.headers);
+  return record;
+}
+
+Record ForwardedRecord(const TopicNames& names, const Source& source, Priority to, std::string_view value) {
+  EventHeaders headers = source.headers;
+  headers.format = EventHeaders::kFormat;
+  Record record;
+  record.topic = names.events[static_cast<size_t>(to)];
+  record.key = source.key;
+  record.has_key = source.has_key;
+  record.value = value;
+  EncodeHeaders(headers, record.headers);
+  record.headers.insert(record.headers.end(), source.others.begin(), source.others.end());
   return record;
 }
 
@@ -129,7 +144,7 @@ std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& g
     too_large.headers.emplace_back("postbus-pointer", Place(source.topic, source.partition, source.offset));
     return Smaller{std::move(too_large), CopyKind::kPointer};
   }
-  if (kind != CopyKind::kEvent) return std::nullopt;
+  if (kind != CopyKind::kDeferred && kind != CopyKind::kForwarded) return std::nullopt;
   EventHeaders headers;
   for (const auto& [name, value] : too_large.headers) {
     static_cast<void>(DecodeHeader(name, value, headers));  // they were decoded before

@@ -21,6 +21,7 @@ struct Source {
   std::string key;
   bool has_key = false;
   EventHeaders headers;  // origin filled
+  HeaderList others;     // a foreign producer's, of which we know nothing
 };
 
 // Reads a record's key and headers. kInvalid: a header that does not parse; `source` has what does, so that the dead
@@ -37,6 +38,10 @@ Record EventRecord(const TopicNames& names, const NewEvent& event);
 // Key: the email id, or the source's key where only the value knows the id.
 Record DeferredRecord(const TopicNames& names, const Source& source, const DeferredCopy& copy, int64_t now_unix_ms);
 
+// The source itself in the topic of another priority, with its place of origin from now on, as whoever reads it there
+// derives its id from that.
+Record ForwardedRecord(const TopicNames& names, const Source& source, Priority to, std::string_view value);
+
 // Key and value of the source. `__dlq.errors.*` (KIP-1191) name the record that was read last, postbus-origin the
 // first.
 Record DeadLetterRecord(const TopicNames& names, const std::string& group, const Source& source,
@@ -51,12 +56,12 @@ Burial Bury(const TopicNames& names, const std::string& group, const Source& sou
             std::string_view message, std::string_view value);
 
 // What a copy is; decides what is written when its topic does not take a record of its size.
-enum class CopyKind { kEvent, kDeadLetter, kPointer, kStatus };
+enum class CopyKind { kDeferred, kForwarded, kDeadLetter, kPointer, kStatus };
 struct Smaller {
   Record record;
   CopyKind kind;
 };
-// In place of an event or a deferred copy a dead letter of class too_large. In place of a dead letter a *pointer
+// In place of a deferred or forwarded event a dead letter of class too_large. In place of a dead letter a *pointer
 // record*: the same without the value, and with the header postbus-pointer, topic/partition/offset of the record that
 // has it for as long as that topic keeps it. Nothing in place of the others.
 std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& group, const Source& source,

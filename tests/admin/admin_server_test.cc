@@ -18,10 +18,12 @@ TEST(AdminServer, ServesMetricsAndHealth) {
   HttpResponse reloaded;
   reloaded.status = 409;
   reloaded.body = "restart";
+  std::string drained;
   auto server =
       StartAdminServer(config, metrics,
                        {.ready = [&] { return is_ready ? Status() : Status::Unavailable("no broker"); },
-                        .reload = [&](const HttpReply& reply) { std::thread([=] { reply(reloaded); }).detach(); }});
+                        .reload = [&](const HttpReply& reply) { std::thread([=] { reply(reloaded); }).detach(); },
+                        .drain = [&](bool leave) { drained += leave ? "for good;" : "once;"; }});
   ASSERT_TRUE(server.ok()) << server.status().message();
   HttpClient client((*server)->port());
   std::string answer = client.Get("/metrics");
@@ -41,6 +43,17 @@ TEST(AdminServer, ServesMetricsAndHealth) {
   answer = client.Get("/-/reload", "POST");
   EXPECT_EQ(StatusOf(answer), 409);
   EXPECT_EQ(BodyOf(answer), "restart");
+
+  EXPECT_EQ(StatusOf(client.Get("/-/drain")), 405) << "a link must not end it, either";
+  EXPECT_EQ(StatusOf(client.Post("/-/drain", "{}", "text/plain")), 415) << "nor a form";
+  for (const char* body : {"", "[]", R"({"leave":1})", R"({"leaf":true})", R"({"leave":true,"now":true})"}) {
+    EXPECT_EQ(StatusOf(client.Post("/-/drain", body)), 400) << body;
+  }
+  EXPECT_EQ(drained, "");
+  EXPECT_EQ(StatusOf(client.Post("/-/drain", "{}")), 202);
+  EXPECT_EQ(StatusOf(client.Post("/-/drain", R"({"leave":true})")), 202);
+  EXPECT_EQ(StatusOf(client.Post("/-/drain", R"({"leave":false})")), 202);
+  EXPECT_EQ(drained, "once;for good;once;");
 }
 
 }  // namespace

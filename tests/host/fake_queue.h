@@ -41,8 +41,9 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::vector<StatusRecord> reports;
     int completed = 0;
     int abandoned = 0;
+    int forwarded = 0;
 
-    bool over() const { return completed + abandoned > 0; }
+    bool over() const { return completed + abandoned + forwarded > 0; }
   };
 
   FakeQueue() { permit_.Extend(INT64_MAX); }
@@ -88,6 +89,11 @@ class FakeQueue final : public Queue, public ShardQueue {
     Wake();
   }
   SendPermit& permit() { return permit_; }
+  // As in Kafka, where others write to the queue of the normal ones.
+  void TakeForwarded() {
+    const std::lock_guard lock(mutex_);
+    takes_forwarded_ = true;
+  }
 
   // ShardQueue
   using ShardQueue::Next;
@@ -135,6 +141,15 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
   void Complete(TurnId turn) override { End(turn, &Turn::completed); }
   void Abandon(TurnId turn) override { End(turn, &Turn::abandoned); }
+  bool Forward(TurnId turn, Priority to, std::string_view value) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!takes_forwarded_) return false;
+    }
+    Add(std::string(value), {}, to);
+    End(turn, &Turn::forwarded);
+    return true;
+  }
   void TakeRevoked(std::vector<TurnId>& turns) override {
     const std::lock_guard lock(mutex_);
     turns.insert(turns.end(), revoked_.begin(), revoked_.end());
@@ -191,6 +206,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   std::vector<TurnId> revoked_;
   TurnId last_turn_ = 0;
   bool stopped_ = false;
+  bool takes_forwarded_ = false;
   int wake_fd_ = -1;
 };
 

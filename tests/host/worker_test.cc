@@ -278,6 +278,54 @@ TEST_F(WorkerTest, AHighMailAmongNormalEventsOvertakesInTheWindow) {
   EXPECT_FALSE(queue_.turns().at(200).over());
 }
 
+TEST_F(WorkerTest, ALowMailAmongNormalEventsIsForwardedOnceAndSentThere) {
+  queue_.TakeForwarded();
+  Start();
+  const std::string low = R"(,"priority":"low")";
+  const auto first = queue_.Await(queue_.Add(Event("\"accepted@x.org\"", "id-1", low)));
+  EXPECT_EQ(first.forwarded, 1);
+  EXPECT_EQ(first.completed, 0);
+  EXPECT_TRUE(first.reports.empty());
+  const auto second = queue_.Await(2);
+  EXPECT_EQ(second.value, first.value);
+  EXPECT_EQ(second.completed, 1);
+  EXPECT_EQ(second.forwarded, 0);
+  ASSERT_EQ(second.reports.size(), 1u);
+  EXPECT_EQ(second.reports[0].change, Change::kSent);
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).forwarded, 0);
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\"", "", R"(,"priority":"high")"))).forwarded, 0);
+  EXPECT_NE(metrics_.Serialize().find("postbus_emails_forwarded_total 1\n"), std::string::npos);
+}
+
+// What it becomes is settled where it is found.
+TEST_F(WorkerTest, ALowMailThatIsNotToBeSentNowIsNotForwarded) {
+  queue_.TakeForwarded();
+  config_.recipients.allow = {"*@x.org"};
+  Start();
+  const std::string low = R"(,"priority":"low")";
+  const auto later = queue_.Await(queue_.Add(
+      Event("\"accepted@x.org\"", "", low + R"(,"scheduled_at":")" + FormatRfc3339(UnixTimeMs() + 60'000) + "\"")));
+  EXPECT_EQ(later.deferred.size(), 1u);
+  const auto never = queue_.Await(queue_.Add(
+      Event("\"accepted@x.org\"", "", low + R"(,"expires_at":")" + FormatRfc3339(UnixTimeMs() - 60'000) + "\"")));
+  EXPECT_EQ(never.reports.at(0).change, Change::kExpired);
+  for (const auto& [turn, what] : queue_.turns()) EXPECT_EQ(what.forwarded, 0) << turn;
+}
+
+// A part of it was accepted before a kill -9: the rest goes from here, as those are not to hear of it again.
+TEST_F(WorkerTest, ALowMailThatSomeHaveGotIsNotForwarded) {
+  queue_.TakeForwarded();
+  Start();
+  PastTurn past;
+  past.accepted.insert(0);
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["rejected@x.org","accepted@x.org"])", "", R"(,"priority":"low")"),
+                                            {}, Priority::kNormal, past));
+  EXPECT_EQ(turn.forwarded, 0);
+  EXPECT_EQ(turn.completed, 1);
+  ASSERT_EQ(turn.reports.size(), 2u);
+  EXPECT_TRUE(turn.dead_letters.empty());
+}
+
 TEST_F(WorkerTest, PartOfTheWindowIsKeptForHighMails) {
   config_.host.max_in_flight = 32;
   Start();

@@ -87,6 +87,38 @@ TEST_F(KafkaQueueTest, AForeignEventGetsOriginAndTimeOfItsRecord) {
   EXPECT_TRUE(host->Stop());
 }
 
+TEST_F(KafkaQueueTest, AnEventIsForwardedAsItIsAndStoredBeforeItsSourceIsDone) {
+  const std::string low = topic() + "-low";
+  const HeaderList foreign = {{"b3", "0"}, {"traceparent", "00-trace-01"}};
+  const int64_t written = UnixTimeMs() - 60'000;
+  deployment_->Write(topic(), 0, std::nullopt, "value", foreign, written);
+  deployment_->SetTopic(low, "cleanup.policy", "compact");  // such a topic takes no record without a key
+  auto host = OpenHost();
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_TRUE(host->shard().Forward(event.turn, Priority::kLow, event.value));
+  EXPECT_FALSE(host->Next(event, 1'000));
+  EXPECT_EQ(host->queue().Stats().completed, 0u);
+  EXPECT_LE(deployment_->Committed(group(), topic(), 0).first, 0);
+
+  deployment_->SetTopic(low, "cleanup.policy", "delete");
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.priority, Priority::kLow);
+  EXPECT_EQ(event.value, "value");
+  EXPECT_EQ(event.headers.accepted_at_unix_ms, written);
+  EXPECT_EQ(event.headers.origin.DerivedId(), topic() + ".0.0") << "it keeps its name";
+  EXPECT_EQ(event.headers.traceparent, "00-trace-01");
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(deployment_->Committed(group(), topic(), 0).first, 1);
+  const auto copies = deployment_->ReadAll(low);
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_EQ(copies[0].key, std::nullopt);
+  EXPECT_EQ(copies[0].Header("b3"), "0");
+  EXPECT_EQ(host->queue().Stats().deferred, 0u);
+  EXPECT_TRUE(deployment_->ReadAll(deployment_->topic("-status")).empty()) << "nothing has happened to it";
+}
+
 TEST_F(KafkaQueueTest, NoMoreThanTheWindowIsInFlight) {
   WriteEvents(1100);
   auto host = OpenHost();

@@ -107,12 +107,40 @@ TEST_F(CopiesTest, WithoutAnIdTheKeyIsTheForeignOne) {
   EXPECT_EQ(DeferredRecord(names_, source_, copy, 0).key, "email-queue-high.1.7");
 }
 
+TEST_F(CopiesTest, AForwardedEventIsTheSourceInAnotherTopic) {
+  source_.headers.attempt = 2;
+  source_.headers.recipients = {0b101};
+  source_.headers.replay = 1;
+  source_.others = {{"b3", "0"}, {"b3", "1"}};
+  const Record record = ForwardedRecord(names_, source_, Priority::kLow, "value");
+  EXPECT_EQ(record.topic, "email-queue-low");
+  EXPECT_TRUE(record.has_key);
+  EXPECT_EQ(record.key, "key") << "not the id: the same key as ever";
+  EXPECT_EQ(record.value, "value");
+  const HeaderList expected = {{"postbus-fmt", "1"},
+                               {"postbus-id", "id-1"},
+                               {"postbus-attempt", "2"},
+                               {"postbus-accepted-at", "1000"},
+                               {"postbus-rcpt", "0,2"},
+                               {"postbus-origin", "email-queue-high/1/7"},
+                               {"postbus-replay", "1"},
+                               {"traceparent", "00-trace-01"},
+                               {"b3", "0"},
+                               {"b3", "1"}};
+  EXPECT_EQ(record.headers, expected);
+  source_.has_key = false;
+  EXPECT_FALSE(ForwardedRecord(names_, source_, Priority::kLow, "value").has_key);
+  const auto letter = SmallerThan(names_, "group", source_, CopyKind::kForwarded, record);
+  ASSERT_TRUE(letter) << "where the topic does not take it";
+  EXPECT_EQ(letter->record.topic, "email-dlq");
+}
+
 TEST_F(CopiesTest, TooLargeBecomesADeadLetterAndThatAPointer) {
   const Record deferred = DeferredRecord(
       names_, source_,
       {.recipients = {0b10}, .due_unix_ms = 40'000, .attempt = 2, .outcome_class = "transient", .value = "large"},
       10'000);
-  auto letter = SmallerThan(names_, "group", source_, CopyKind::kEvent, deferred);
+  auto letter = SmallerThan(names_, "group", source_, CopyKind::kDeferred, deferred);
   ASSERT_TRUE(letter);
   EXPECT_EQ(letter->kind, CopyKind::kDeadLetter);
   EXPECT_EQ(letter->record.topic, "email-dlq");
