@@ -33,6 +33,9 @@ class Schema(e2e.TestCase):
     def test_the_file_keeps_it(self):
         self.assertEqual(self.problems(), [])
 
+    def test_ours_are_started_again_when_they_crash(self):
+        self.assertEqual({self.file["services"][service]["restart"] for service in OURS}, {"on-failure"})
+
     def test_it_would_find_a_mistake(self):
         self.file["services"]["kafka"]["helthcheck"] = {}
         self.file["services"]["api"]["restart"] = 7

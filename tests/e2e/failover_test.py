@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import re
 import socket
 import sys
 import threading
@@ -24,6 +23,8 @@ NAME = "primary.example"  # to the name service of these tests
 
 class FailoverCase(e2e.TestCase):
     """A primary, and Postfix's smtp-sink as its backup."""
+
+    HEAD = ["what the primary does", "mails", "by it", "by the backup", "dead letters", "went twice", "tries", "lost"]
 
     ROUTES = "[ { use: [primary, backup] } ]"
     backup = None
@@ -48,9 +49,9 @@ class FailoverCase(e2e.TestCase):
     def by_primary(self) -> list[str]:
         raise NotImplementedError
 
-    def send(self, postbus, count: int, bad: int = 0) -> set[str]:
-        """`bad` of them to addresses that the primary refuses."""
-        names = [f"answer-400+{i}" if i < bad else f"user-{i}" for i in range(count)]
+    def send(self, postbus, count: int, name: str = "user", bad: int = 0, bad_name: str = "") -> set[str]:
+        """`bad` of them to addresses of another kind."""
+        names = [f"{bad_name}+{i}" if i < bad else f"{name}+{i}" for i in range(count)]
         accepted: list[str] = []
         e2e.post_all(postbus.api, [{"to": f"{name}@{e2e.DOMAIN}", "template": "notice"} for name in names], accepted)
         self.assertEqual(len(accepted), count)
@@ -82,6 +83,11 @@ class FailoverCase(e2e.TestCase):
             "lost": len(ids - letters - set(primary) - set(backup)),
         }
 
+    @staticmethod
+    def cells(what: str, ids: set[str], result: dict) -> list:
+        columns = ("primary", "backup", "dead letters", "twice", "attempts", "lost")
+        return [what, len(ids), *(result[column] for column in columns)]
+
     def wait_until_it_is_used_again(self, postbus) -> None:
         """One mail after the other, until one goes by the primary: the probe."""
         deadline = time.monotonic() + e2e.PATIENCE_SECONDS
@@ -98,7 +104,6 @@ class Answers:
     """Mixed with FailoverCase: `provider` answers with one trouble after the other."""
 
     provider = ""
-    HEAD = ["what the provider does", "mails", "by it", "by the backup", "dead letters", "went twice", "tries", "lost"]
 
     def by_primary(self):
         return self.fakes.ids()
@@ -107,7 +112,7 @@ class Answers:
         """One trouble; over when its mails have ended."""
         with self.fakes.lock:
             self.fakes.rules[:] = rules
-        ids = self.send(postbus, mails, bad)
+        ids = self.send(postbus, mails, bad=bad, bad_name="answer-400")
         if rules and rules[0].hang:
             wait_until(lambda: ids <= set(self.by_primary()), e2e.PATIENCE_SECONDS, "mails without an answer")
             with self.fakes.lock:
@@ -116,7 +121,7 @@ class Answers:
         self.assertEqual(result["both"], 0, "a second copy by the other provider")
         with self.fakes.lock:
             self.fakes.rules.clear()
-        return [what, mails, *(result[key] for key in ("primary", "backup", "dead letters", "twice", "attempts", "lost"))]
+        return self.cells(what, ids, result)
 
     def test_what_went_where(self):
         self.fakes = self.enterContext(FakeProviders(self.directory / "providers"))
@@ -142,6 +147,38 @@ class Answers:
         ]
         self.assertEqual(postbus.stop(), 0)
         documented.check(self, "answers", documented.table(self.HEAD, rows))
+
+
+class SmtpAnswers(FailoverCase):
+    """What an SMTP server says of single mails moves none to the backup."""
+
+    class Server(RecordingSmtpServer):
+        """No mailbox for bad+…@; greylists later+…@: 451 the first time."""
+
+        def __init__(self):
+            super().__init__()
+            self._seen: set[bytes] = set()
+
+        def reply_to_recipient(self, command):
+            if b"<bad" in command:
+                return b"550 5.1.1 no such mailbox"
+            if b"<later" in command and command not in self._seen:
+                self._seen.add(command)
+                return b"451 4.7.1 come again later"
+            return super().reply_to_recipient(command)
+
+    def by_primary(self):
+        return self.server.ids()
+
+    def test_what_went_where(self):
+        self.server = self.enterContext(self.Server())
+        postbus = self.start_with(self.smtp(port=self.server.port))
+        refused = self.send(postbus, 2000, bad=2, bad_name="bad")
+        rows = [self.cells("550 to two recipients of two thousand", refused, self.settle(postbus, refused))]
+        later = self.send(postbus, 100, "later")
+        rows.append(self.cells("451 to each, the first time", later, self.settle(postbus, later)))
+        self.assertEqual(postbus.stop(), 0)
+        documented.check(self, "smtp answers", documented.table(self.HEAD, rows))
 
 
 class Mailtrap(Answers, FailoverCase):
@@ -229,7 +266,6 @@ class Gate:
 class PrimaryDown:
     """Mixed with FailoverCase: it cannot be reached. Mails go by the backup within seconds and come back after the probe."""
 
-    HEAD = ["the primary", "mails", "by it", "by the backup", "dead letters", "went twice", "tries", "lost"]
     MAILS = 100
 
     def serve(self, directory: str, name: str):
@@ -277,9 +313,10 @@ class PrimaryDown:
 
     def row(self, postbus, what: str) -> list:
         start = time.monotonic()
-        result = self.settle(postbus, self.send(postbus, self.MAILS))
+        ids = self.send(postbus, self.MAILS)
+        result = self.settle(postbus, ids)
         self.assertLess(time.monotonic() - start, FAILOVER_SECONDS)
-        return [what, self.MAILS, *(result[key] for key in ("primary", "backup", "dead letters", "twice", "attempts", "lost"))]
+        return self.cells(what, ids, result)
 
 
 class HttpDown(PrimaryDown, FailoverCase):
@@ -310,8 +347,7 @@ class SmtpDown(PrimaryDown, FailoverCase):
         return self.smtp(host=NAME, port=port, tls="implicit", tls_ca_file=ca_file, connect_timeout="2s", tls_timeout="2s")
 
     def by_primary(self):
-        found = (re.search(rb"(?im)^Message-ID:\s*<([^@>]+)@", mail) for mail in self.server.mails())
-        return [one[1].decode() for one in found]
+        return self.server.ids()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import re
 import socketserver
 import ssl
 import sys
@@ -80,6 +81,13 @@ class RecordingSmtpServer:
         """Every mail whose final dot came, as it was on the wire."""
         return [data for session in self.sessions() for data in session.data if data.endswith(END_OF_DATA)]
 
+    def ids(self) -> list[str]:
+        """Of each of them the email id, from its Message-ID."""
+        return [re.search(rb"(?im)^Message-ID:\s*<([^@>]+)@", mail)[1].decode() for mail in self.mails()]
+
+    def reply_to_recipient(self, command: bytes) -> bytes:
+        return b"250 2.1.5 ok"
+
     def reply_to(self, data: bytes) -> bytes:
         """What the final dot is answered with."""
         return b"250 2.0.0 kept"
@@ -95,6 +103,8 @@ class RecordingSmtpServer:
             verb = line[:4].upper()
             if verb == b"EHLO":
                 answer(b"250-recorder.localhost\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES")
+            elif verb == b"RCPT":
+                answer(self.reply_to_recipient(line))
             elif verb == b"DATA":
                 answer(b"354 go on")
                 body = b"\r\n"  # what ends the command also begins a final dot
