@@ -33,6 +33,11 @@ struct PastTurn {
   RecipientSet accepted;  // the next hop took these
   RecipientSet in_doubt;  // past the point of no return, and no answer is known
   int crashes = 0;        // deaths of the process by a fatal signal that this record may have caused
+  // At most once: it may have been sent, nobody knows to whom. Told by the queue, which has the claim.
+  bool claimed = false;
+  // The claim was made by this host, so that what is neither accepted nor in doubt was certainly not sent. For the
+  // queue.
+  bool claim_is_ours = false;
 };
 
 struct JournalSlot;
@@ -53,6 +58,9 @@ class TurnMarks {
   void Passed(RecipientSet who) const;
   // What became of `who`; neither accepted nor in doubt: certainly not sent. Of the others nothing changes.
   void Answered(RecipientSet who, RecipientSet accepted, RecipientSet in_doubt) const;
+  // The turn's claim is durable, and from now on these marks say all that happens under it; or no longer: it was taken
+  // back, or something goes out that they do not tell of.
+  void Claimed(bool ours) const;
 
   JournalSlot* slot() const { return slot_; }
 

@@ -45,6 +45,10 @@ constexpr const char* kCreateRequests = R"sql(
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, digest BLOB NOT NULL);
 )sql";
 
+// The turns that are claimed (ShardQueue::Claim), by the `seq` of their row. Only a postbus that makes claims reads it:
+// whoever starts an older one has given up `retry.in_doubt: dead_letter` before, so it needs no format of its own.
+constexpr const char* kCreateClaims = "CREATE TABLE IF NOT EXISTS claims (seq INTEGER PRIMARY KEY)";
+
 Status CreateFile(const std::string& path) {
   // O_EXCL: an existing file must not be opened here. Closing any descriptor of it would drop SQLite's POSIX locks in
   // this process.
@@ -98,7 +102,9 @@ Result<Database> OpenQueueFile(const std::string& path) {
   if (!database.ok()) return database;
   if (!database->Execute("BEGIN IMMEDIATE")) return database->Failure();
   Status migrated = Migrate(*database, path);
-  if (migrated.ok() && !database->Execute(kCreateStatusRecipients)) migrated = database->Failure();
+  if (migrated.ok() && !(database->Execute(kCreateStatusRecipients) && database->Execute(kCreateClaims))) {
+    migrated = database->Failure();
+  }
   if (!migrated.ok()) {
     database->Rollback();
     return migrated;

@@ -37,6 +37,8 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::vector<StatusRecord> reports;
     int completed = 0;
     int abandoned = 0;
+    int claims = 0;
+    bool claimed = false;  // asked for and not taken back
 
     bool over() const { return completed + abandoned > 0; }
   };
@@ -44,13 +46,13 @@ class FakeQueue final : public Queue, public ShardQueue {
   FakeQueue() { permit_.Extend(INT64_MAX); }
 
   // Returns the turn the event will have.
-  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal) {
+  TurnId Add(std::string value, EventHeaders headers = {}, Priority priority = Priority::kNormal, PastTurn past = {}) {
     const std::lock_guard lock(mutex_);
     const TurnId turn = ++last_turn_;
     turns_[turn].value = value;
     if (headers.accepted_at_unix_ms == 0) headers.accepted_at_unix_ms = UnixTimeMs();
     if (headers.origin.topic.empty()) headers.origin = {.topic = "fake", .partition = 0, .offset = int64_t(turn)};
-    waiting_.push_back({turn, std::move(value), std::move(headers), priority});
+    waiting_.push_back({turn, std::move(value), std::move(headers), priority, past});
     Wake();
     return turn;
   }
@@ -84,6 +86,17 @@ class FakeQueue final : public Queue, public ShardQueue {
     Wake();
   }
   SendPermit& permit() { return permit_; }
+  // What is claimed from now on becomes durable by GrantClaims only.
+  void HoldClaims() {
+    const std::lock_guard lock(mutex_);
+    holds_claims_ = true;
+  }
+  void GrantClaims() {
+    const std::lock_guard lock(mutex_);
+    granted_.insert(granted_.end(), asked_.begin(), asked_.end());
+    asked_.clear();
+    Wake();
+  }
 
   // ShardQueue
   using ShardQueue::Next;
@@ -100,6 +113,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     out.value = next->value;
     out.headers = next->headers;
     out.permit = &permit_;
+    out.past = next->past;
     waiting_.erase(next);
     changed_.notify_all();
     return true;
@@ -135,6 +149,26 @@ class FakeQueue final : public Queue, public ShardQueue {
     turns.insert(turns.end(), revoked_.begin(), revoked_.end());
     revoked_.clear();
   }
+  void Claim(TurnId turn) override {
+    const std::lock_guard lock(mutex_);
+    ++turns_[turn].claims;
+    turns_[turn].claimed = true;
+    (holds_claims_ ? asked_ : granted_).push_back(turn);
+    if (!holds_claims_) Wake();
+    changed_.notify_all();
+  }
+  void Unclaim(TurnId turn) override {
+    const std::lock_guard lock(mutex_);
+    turns_[turn].claimed = false;
+    std::erase(asked_, turn);
+    std::erase(granted_, turn);
+    changed_.notify_all();
+  }
+  void TakeClaimed(std::vector<TurnId>& turns) override {
+    const std::lock_guard lock(mutex_);
+    turns.insert(turns.end(), granted_.begin(), granted_.end());
+    granted_.clear();
+  }
   void Flush() override {}
 
   // Queue
@@ -145,6 +179,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     wake_fd_ = wake_fds.at(0);
+    stopped_ = false;
     return {};
   }
   ShardQueue& shard(size_t) override { return *this; }
@@ -163,6 +198,7 @@ class FakeQueue final : public Queue, public ShardQueue {
     std::string value;
     EventHeaders headers;
     Priority priority;
+    PastTurn past;
   };
 
   void End(TurnId turn, int Turn::*counter) {
@@ -182,6 +218,9 @@ class FakeQueue final : public Queue, public ShardQueue {
   std::deque<Waiting> waiting_;
   std::map<TurnId, Turn> turns_;
   std::vector<TurnId> revoked_;
+  std::vector<TurnId> asked_;
+  std::vector<TurnId> granted_;
+  bool holds_claims_ = false;
   TurnId last_turn_ = 0;
   bool stopped_ = false;
   int wake_fd_ = -1;
