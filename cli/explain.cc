@@ -170,10 +170,14 @@ void PrintRetries(const EmailEvent& event, int64_t now, const RetryConfig& retry
                                              .waits = 0,
                                              .age_ms = age_ms});
     if (decision.action != Decision::Action::kDefer) {
-      return Print("", "then it is a dead letter: " + std::string(decision.reason));
+      Print("", "then it is a dead letter: " + std::string(decision.reason));
+      break;
     }
     age_ms += decision.delay_ms;
   }
+  Print("in doubt", retry.in_doubt == WhenInDoubt::kRetry
+                        ? "if it may have been sent and no answer came, it goes again (retry.in_doubt)"
+                        : "if it may have been sent and no answer came, it is a dead letter (retry.in_doubt)");
 }
 
 void Explain(const ExplainOptions& options) {

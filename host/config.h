@@ -92,11 +92,18 @@ struct RouteConfig {
   SourceMark mark;
 };
 
+// What follows when a mail was past its point of no return and no answer came.
+enum class WhenInDoubt {
+  kRetry,       // it goes again, with the same Message-ID: at least once
+  kDeadLetter,  // it never goes again: at most once (QueueConfig::at_most_once)
+};
+
 struct RetryConfig {
   int max_retries = 3;                                             // of an event that does not say
   int max_retries_limit = 20;                                      // what an event may ask for at most
   std::vector<int64_t> backoff_ms = {30'000, 600'000, 3'600'000};  // the last repeats
   int64_t max_age_ms = 5LL * 24 * 3600 * 1000;
+  WhenInDoubt in_doubt = WhenInDoubt::kRetry;
 };
 
 // When something counts as stuck (host/watchdog.h). No keys: a healthy host is far from it.

@@ -531,6 +531,8 @@ void ReadRetry(Section section, RetryConfig& retry) {
     section.NotA(text, path, "duration such as 30s, 10m or 5d");
   });
   if (!backoff.empty()) retry.backoff_ms = std::move(backoff);
+  section.ReadChoice("in_doubt", retry.in_doubt,
+                     {{"retry", WhenInDoubt::kRetry}, {"dead_letter", WhenInDoubt::kDeadLetter}});
   section.Done();
 }
 
@@ -609,6 +611,7 @@ void ReadRoot(Section root, Loader& loader, Config& config) {
   ReadTransports(root.Sub("transports"), config.transports);
   ReadRoutes(root.Get("routes"), loader, config.transports, config.routes);
   ReadRetry(root.Sub("retry"), config.retry);
+  config.queue.at_most_once = config.retry.in_doubt == WhenInDoubt::kDeadLetter;
 
   ReadRecipients(root.Sub("recipients"), loader, config.recipients);
 

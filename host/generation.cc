@@ -77,6 +77,7 @@ std::string KeysThatNeedRestart(const Config& current, const Config& next) {
   compare("queue.kafka.librdkafka", was.kafka.librdkafka == is.kafka.librdkafka);
   compare("queue.sqlite.path", was.sqlite.path == is.sqlite.path);
   compare("queue.recipient_key", was.recipient_key == is.recipient_key);
+  compare("retry.in_doubt", current.retry.in_doubt == next.retry.in_doubt);
   compare("state_dir", was.state_dir == is.state_dir);
   compare("host.threads", current.host.threads == next.host.threads);
   compare("host.max_in_flight", current.host.max_in_flight == next.host.max_in_flight);

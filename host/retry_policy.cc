@@ -63,6 +63,9 @@ Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
     case POSTBUS_REJECTED_MESSAGE:
     case POSTBUS_UNSUPPORTED:
       return DeadLetterFor(OutcomeName(facts.outcome));
+    case POSTBUS_IN_DOUBT:
+      if (config.in_doubt == WhenInDoubt::kDeadLetter) return DeadLetterFor(OutcomeName(facts.outcome));
+      break;
     default:
       break;
   }

@@ -40,6 +40,7 @@ struct Decision {
 // | outcome                        | decision                                                               |
 // | ACCEPTED                       | complete                                                               |
 // | TRANSIENT, IN_DOUBT            | defer by backoff[attempts] or what the server asked for; costs one     |
+// | IN_DOUBT, if so configured     | dead-letter                                                            |
 // | THROTTLED                      | wait (up to kLongestWaitMs, beyond that defer) as asked; costs none     |
 // | NOT_SENT, PROVIDER_FAULT       | wait, 100 ms doubling to 5 s and 1 s doubling to 30 s; cost none        |
 // | REJECTED_*, UNSUPPORTED        | dead-letter                                                            |

@@ -23,6 +23,7 @@
 #include "host/a_labels.h"
 #include "host/attempt_result.h"
 #include "host/breaker.h"
+#include "host/claims.h"
 #include "host/held_mails.h"
 #include "host/idempotency_key.h"
 #include "host/lane_share.h"
@@ -202,6 +203,7 @@ class Shard::Impl {
     Place place = Place::kFree;
     bool touched = false;  // something of this turn was settled already
     bool revoked = false;
+    ClaimState claim = ClaimState::kNone;
     bool failed_over = false;  // not by the first transport of its route
     bool redirected = false;  // the envelope has one recipient that stands for all; what completes may come last of all
     int waits = 0;
@@ -236,6 +238,8 @@ class Shard::Impl {
     bool paused = false;  // when it was looked at last
     bool owes_an_answer = false;
     ReadyQueue ready;            // slots
+    ReadyQueue claimed;          // at most once: of them, those whose claim is durable
+    size_t claims_asked = 0;     // likewise, for those in neither
     HeldMails held;              // those that wait for a slot of a domain
     bool full = false;           // took fewer than offered; until Writable
     bool full_for_high = false;  // and a high one was the first it did not take
@@ -294,6 +298,7 @@ class Shard::Impl {
     if (has_next_generation_.load(std::memory_order_acquire)) TakeGeneration();
     TakeCompletions();
     TakeRevocations();
+    if (at_most_once_) TakeClaims();
     ReleaseWaiting();
     for (const auto& lane : lanes_) {
       LeaveOpenLane(*lane);
@@ -336,7 +341,7 @@ class Shard::Impl {
     if (!waiting_.empty()) next = std::min(next, waiting_.top().first);
     for (const auto& lane : lanes_) {
       next = std::min(next, lane->held.look_at_ms());
-      if (lane->limiter->active() && !lane->ready.empty() && !lane->full && Takes(*lane)) {
+      if (lane->limiter->active() && !ToSubmit(*lane).empty() && !lane->full && Takes(*lane)) {
         next = std::min(next, lane->limiter->FreeAtMs());
       }
     }
@@ -413,6 +418,7 @@ class Shard::Impl {
       const Job::Place place = jobs_[slot].place;
       if (place == Job::Place::kReady || place == Job::Place::kHeld || place == Job::Place::kWaiting) {
         moving_.push_back(static_cast<uint32_t>(slot));
+        TakeBackClaim(jobs_[slot]);
         LeaveLane(jobs_[slot]);
       }
     }
@@ -428,6 +434,7 @@ class Shard::Impl {
                                      [&](const auto& lane) { return lane != nullptr && lane->instance == instance; });
       if (same != before.end()) {
         (*same)->ready.Drain([](uint32_t) {});
+        (*same)->claimed.Drain([](uint32_t) {});
         (*same)->held.Drain([](uint32_t) {});
         (*same)->breaker.Configure(breaker);
         (*same)->limiter->Configure(next->config.transports[i].rate_limit);
@@ -446,10 +453,12 @@ class Shard::Impl {
     for (auto& lane : before) {
       if (lane == nullptr) continue;
       lane->ready.Drain([](uint32_t) {});
+      lane->claimed.Drain([](uint32_t) {});
       lane->held.Drain([](uint32_t) {});
       retired_lanes_.push_back(std::move(lane));
     }
     generation_ = std::move(next);
+    at_most_once_ = generation_->config.retry.in_doubt == WhenInDoubt::kDeadLetter;
     generation_number_.store(generation_->number, std::memory_order_release);
     for (const uint32_t slot : moving_) PlanAgain(jobs_[slot]);
   }
@@ -577,7 +586,11 @@ class Shard::Impl {
       what.text = text;
       AttemptFacts facts = Facts(job, outcome, DueTimeMs());
       facts.retry_after_ms = 0;
-      const Decision decision = Decide(job.generation->config.retry, facts);
+      Decision decision = Decide(job.generation->config.retry, facts);
+      // Whatever the configuration says today: under the one that claimed it, it was to go once.
+      if (what.outcome == POSTBUS_IN_DOUBT && job.queued.past.claimed) {
+        decision = {.action = Decision::Action::kDeadLetter, .reason = OutcomeName(outcome)};
+      }
       // A copy would be another record, under no suspicion: it goes again as this one, or is poison.
       if (job.queued.past.crashes > 0 && decision.action == Decision::Action::kDefer) return;
       SettleGroup(job, "", {decision, &what, who});
@@ -586,6 +599,9 @@ class Shard::Impl {
     };
     settle(POSTBUS_ACCEPTED, job.queued.past.accepted, "accepted before the host ended");
     settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
+    if (job.queued.past.claimed) {
+      settle(POSTBUS_IN_DOUBT, job.due, "a host that ended may have sent it, or put it off; it does not go again");
+    }
     if (job.due.empty()) {
       EndTurn(job);
       return false;
@@ -679,6 +695,7 @@ class Shard::Impl {
   void MakeReadyAgain(Job& job) {
     Lane* const lane = PickLane(job);
     if (lane != job.lane) {
+      TakeBackClaim(job);
       job.lane = lane;
       if (!Prepare(job)) return;
     }
@@ -687,9 +704,16 @@ class Shard::Impl {
 
   // Moves what is ready for a transport whose breaker is not closed to another one of its route.
   void LeaveOpenLane(Lane& lane) {
-    if (lane.ready.empty() || (lane.breaker.state() == Breaker::State::kClosed && Takes(lane))) return;
+    const bool empty = lane.ready.empty() && lane.claimed.empty();
+    if (empty || (lane.breaker.state() == Breaker::State::kClosed && Takes(lane))) return;
     moving_.clear();
     lane.ready.Drain([this](uint32_t slot) { moving_.push_back(slot); });
+    if (!Takes(lane)) {
+      lane.claimed.Drain([this](uint32_t slot) {
+        TakeBackClaim(jobs_[slot]);
+        moving_.push_back(slot);
+      });
+    }
     for (const uint32_t slot : moving_) MakeReadyAgain(jobs_[slot]);
   }
 
@@ -733,6 +757,10 @@ class Shard::Impl {
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
     Lane& lane = *job.lane;
     if (draining_.load(std::memory_order_acquire) || !Takes(lane)) return LeaveQuarantine(job);
+    if (at_most_once_ && job.claim != ClaimState::kDurable) {
+      if (job.claim == ClaimState::kNone) AskClaim(lane, job);
+      return;
+    }
     if (suspect_ == nullptr && context_.quarantine.Hold(this)) {
       suspect_ = &job;
       suspect_since_boot_ms_ = now_boot_ms_;
@@ -862,13 +890,74 @@ class Shard::Impl {
     }
   }
 
+  // --- at most once ---
+
+  // What may go to the lane's transport now.
+  ReadyQueue& ToSubmit(Lane& lane) const { return at_most_once_ ? lane.claimed : lane.ready; }
+
+  // Asks for the claims of what the transport will take next.
+  void ClaimAhead(Lane& lane) {
+    if (!Takes(lane)) return;
+    const bool is_tried = lane.breaker.state() != Breaker::State::kClosed;
+    const size_t most = Claims::MostAhead(is_tried, lane.limiter->active() ? lane.limiter->per_second() : 0);
+    const auto ahead = [&lane] { return lane.claimed.size() + lane.claims_asked; };
+    while (!lane.ready.empty() && ahead() < most) ClaimNext(lane, lane.ready.Pop());
+    if (is_tried) return;
+    while (lane.ready.size(Priority::kHigh) > 0 && ahead() < most + Claims::kMoreForHigh) {
+      ClaimNext(lane, lane.ready.Pop(Priority::kHigh));
+    }
+  }
+
+  void ClaimNext(Lane& lane, uint32_t slot) {
+    Job& job = jobs_[slot];
+    if (job.claim == ClaimState::kDurable) return lane.claimed.Push(slot, job.event.priority);
+    AskClaim(lane, job);
+  }
+
+  void AskClaim(Lane& lane, Job& job) {
+    job.claim = ClaimState::kAsked;
+    ++lane.claims_asked;
+    claims_.Ask(*queue_, job.queued.turn, job.slot);
+  }
+
+  void TakeClaims() {
+    moving_.clear();
+    claims_.Take(*queue_, moving_);
+    for (const uint32_t slot : moving_) {
+      Job& job = jobs_[slot];
+      job.claim = ClaimState::kDurable;
+      --job.lane->claims_asked;
+      if (job.place == Job::Place::kReady)
+        job.lane->claimed.Push(slot, job.event.priority);  // a suspect waits by itself
+    }
+  }
+
+  void StopAsking(Job& job) {
+    if (job.claim != ClaimState::kAsked) return;
+    claims_.Forget(job.queued.turn);
+    --job.lane->claims_asked;
+    job.claim = ClaimState::kNone;
+  }
+
+  // No transport has the mail, and it may be long until one has. Where some of its recipients are settled, the claim
+  // stays: it keeps the event from going to them once more.
+  void TakeBackClaim(Job& job) {
+    if (job.claim == ClaimState::kNone) return;
+    StopAsking(job);
+    if (job.touched) return;
+    queue_->Unclaim(job.queued.turn);
+    job.claim = ClaimState::kNone;
+  }
+
   // True: the transport may take more at once.
   bool Submit(Lane& lane) {
     if (lane.instance->TakeWritable(index_)) lane.full = lane.full_for_high = false;
-    if (lane.ready.empty()) return false;
-    size_t wanted = std::min(kSubmitBatch, lane.ready.size());
+    if (at_most_once_) ClaimAhead(lane);
+    ReadyQueue& ready = ToSubmit(lane);
+    if (ready.empty()) return false;
+    size_t wanted = std::min(kSubmitBatch, ready.size());
     // A transport keeps some room for high ones.
-    if (lane.full) wanted = lane.full_for_high ? 0 : std::min(wanted, lane.ready.size(Priority::kHigh));
+    if (lane.full) wanted = lane.full_for_high ? 0 : std::min(wanted, ready.size(Priority::kHigh));
     const bool probes = lane.breaker.state() != Breaker::State::kClosed;
     if (probes) wanted = std::min<size_t>(wanted, 1);
     if (!Takes(lane)) wanted = 0;
@@ -882,14 +971,14 @@ class Shard::Impl {
       return false;
     }
     uint32_t slots[kSubmitBatch];
-    PopBatch(lane, std::span(slots, offer));
+    PopBatch(lane, ready, std::span(slots, offer));
     const size_t taken = Offer(lane, std::span(slots, offer), /*alone=*/false);
-    for (size_t i = offer; i-- > taken;) lane.ready.PushFront(slots[i], jobs_[slots[i]].event.priority);
+    for (size_t i = offer; i-- > taken;) ready.PushFront(slots[i], jobs_[slots[i]].event.priority);
     if (taken < offer) {
       context_.quarantine.Back(static_cast<int64_t>(offer - taken));
       lane.full_for_high = jobs_[slots[taken]].event.priority == Priority::kHigh;
     }
-    return !lane.full && !probes && offer == wanted && !lane.ready.empty();
+    return !lane.full && !probes && offer == wanted && !ready.empty();
   }
 
   // Gives the transport as many as it takes, and returns the number; the others are ready again. `alone`: no other mail
@@ -940,13 +1029,13 @@ class Shard::Impl {
   }
 
   // High ones first: a transport takes the first so many of a batch.
-  void PopBatch(Lane& lane, std::span<uint32_t> slots) {
+  void PopBatch(const Lane& lane, ReadyQueue& ready, std::span<uint32_t> slots) {
     if (lane.full) {
-      for (uint32_t& slot : slots) slot = lane.ready.Pop(Priority::kHigh);
+      for (uint32_t& slot : slots) slot = ready.Pop(Priority::kHigh);
       return;
     }
-    const bool mixed = lane.ready.size(Priority::kHigh) > 0;
-    for (uint32_t& slot : slots) slot = lane.ready.Pop();
+    const bool mixed = ready.size(Priority::kHigh) > 0;
+    for (uint32_t& slot : slots) slot = ready.Pop();
     if (!mixed) return;
     std::sort(slots.begin(), slots.end(),
               [this](uint32_t a, uint32_t b) { return jobs_[a].event.priority < jobs_[b].event.priority; });
@@ -1017,6 +1106,7 @@ class Shard::Impl {
     }
     if (job.due.empty()) return EndTurn(job);
     if (job.revoked || draining_.load(std::memory_order_acquire)) return HandBack(job);
+    TakeBackClaim(job);
     if (job.generation != generation_) return PlanAgain(job);
     // The provider is at fault and another one of the route is not: there at once.
     if (lane.breaker.state() == Breaker::State::kOpen && PickLane(job) != job.lane) return MakeReadyAgain(job);
@@ -1177,8 +1267,12 @@ class Shard::Impl {
     for (const auto& lane : lanes_) {
       const auto hand_back = [this](uint32_t slot) { HandBack(jobs_[slot]); };
       lane->ready.Drain(hand_back);
+      lane->claimed.Drain(hand_back);
       lane->held.Drain(hand_back);
     }
+    moving_.clear();
+    claims_.AppendWaiting(moving_);
+    for (const uint32_t slot : moving_) HandBack(jobs_[slot]);
     for (size_t slot = 0; !waiting_.empty() && slot < capacity_; ++slot) {
       if (jobs_[slot].place == Job::Place::kWaiting) HandBack(jobs_[slot]);
     }
@@ -1209,11 +1303,15 @@ class Shard::Impl {
 
   // It waits in its lane no longer, if it did.
   static void LeaveQueue(Job& job) {
-    if (job.place == Job::Place::kReady) job.lane->ready.Erase(job.slot, job.event.priority);
+    if (job.place == Job::Place::kReady && !job.lane->ready.Erase(job.slot, job.event.priority)) {
+      job.lane->claimed.Erase(job.slot, job.event.priority);
+    }
     if (job.place == Job::Place::kHeld) job.lane->held.Erase(job.slot, job.event.priority);
   }
 
   void Free(Job& job) {
+    StopAsking(job);
+    job.claim = ClaimState::kNone;
     job.place = Job::Place::kFree;
     LeaveQuarantine(job);
     job.generation.reset();
@@ -1318,6 +1416,8 @@ class Shard::Impl {
   std::vector<uint32_t> taken_;
   std::vector<uint32_t> moving_;
   std::vector<TurnId> revoked_;
+  bool at_most_once_ = false;
+  Claims claims_;
 
   std::thread thread_;
 };

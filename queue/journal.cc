@@ -26,7 +26,7 @@ constexpr size_t kHeaderBytes = 4096;
 constexpr size_t kBootIdBytes = 36;
 
 // Words that stand beside each other in a slot must not check each other's values.
-enum class Word : uint64_t { kState = 1, kAccepted = 2, kInDoubt = 3 };
+enum class Word : uint64_t { kState = 1, kAccepted = 2, kInDoubt = 3, kClaimed = 4 };
 enum class Phase : uint64_t { kBegun = 1, kHanded = 2, kOver = 3 };
 
 uint64_t Mix(uint64_t a, uint64_t b) {  // splitmix64's finish
@@ -86,6 +86,7 @@ struct alignas(64) JournalSlot {
   std::atomic<uint64_t> fingerprint;
   std::atomic<uint64_t> accepted;
   std::atomic<uint64_t> in_doubt;
+  std::atomic<uint64_t> claimed;  // a file of before it has 0 here: not claimed
 
   uint64_t identity() const {
     return Mix(place.load(std::memory_order_relaxed), fingerprint.load(std::memory_order_relaxed));
@@ -135,6 +136,10 @@ void TurnMarks::Answered(RecipientSet who, RecipientSet accepted, RecipientSet i
   }
   const uint64_t others = slot_->Mask(slot_->in_doubt, Word::kInDoubt) & ~who.bits;
   slot_->SetMask(slot_->in_doubt, Word::kInDoubt, others | (in_doubt.bits & kValueMask));
+}
+
+void TurnMarks::Claimed(bool ours) const {
+  if (slot_ != nullptr) slot_->SetMask(slot_->claimed, Word::kClaimed, ours ? 1 : 0);
 }
 
 struct Journal::Header {
@@ -329,6 +334,7 @@ bool Journal::Begin(int64_t place, uint64_t fingerprint, TurnMarks& marks, PastT
         past.accepted.bits = slot.Mask(slot.accepted, Word::kAccepted);
         past.in_doubt.bits = slot.Mask(slot.in_doubt, Word::kInDoubt) & ~past.accepted.bits;
         past.crashes = static_cast<int>(state.crashes);
+        past.claim_is_ours = slot.Mask(slot.claimed, Word::kClaimed) != 0;
         in_use_[index] = true;
         if (!past.over) slot.SetPhase(Phase::kBegun);
         marks = TurnMarks(&slot);
@@ -346,6 +352,7 @@ bool Journal::Begin(int64_t place, uint64_t fingerprint, TurnMarks& marks, PastT
   slot.fingerprint.store(fingerprint, std::memory_order_relaxed);
   slot.accepted.store(0, std::memory_order_relaxed);
   slot.in_doubt.store(0, std::memory_order_relaxed);
+  slot.claimed.store(0, std::memory_order_relaxed);
   slot.state.store(StateOf(slot.identity(), {}), std::memory_order_release);
   marks = TurnMarks(&slot);
   return true;
@@ -376,7 +383,7 @@ void Journal::Abandon(TurnMarks marks) {
   State state;
   ReadState(slot.identity(), slot.state.load(), state);
   const bool tells = state.crashes > 0 || slot.Mask(slot.accepted, Word::kAccepted) != 0 ||
-                     slot.Mask(slot.in_doubt, Word::kInDoubt) != 0;
+                     slot.Mask(slot.in_doubt, Word::kInDoubt) != 0 || slot.Mask(slot.claimed, Word::kClaimed) != 0;
   if (!tells || !left_.emplace(static_cast<int64_t>(slot.place.load()), index).second) return FreeSlot(index);
   slot.SetPhase(Phase::kBegun);
 }

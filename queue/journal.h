@@ -36,6 +36,11 @@ struct PastTurn {
   // Deaths of the process by a fatal signal: 1 = it may have caused one, among others; each that was certainly its
   // doing counts.
   int crashes = 0;
+  // At most once: it may have been sent, nobody knows to whom. Told by the queue, which has the claim.
+  bool claimed = false;
+  // The claim was made by this host, so that what is neither accepted nor in doubt was certainly not sent. For the
+  // queue.
+  bool claim_is_ours = false;
 };
 
 struct JournalSlot;
@@ -57,6 +62,9 @@ class TurnMarks {
   void Passed(RecipientSet who) const;
   // What became of `who`; neither accepted nor in doubt: certainly not sent. Of the others nothing changes.
   void Answered(RecipientSet who, RecipientSet accepted, RecipientSet in_doubt) const;
+  // The turn's claim is durable, and from now on these marks say all that happens under it; or no longer: it was taken
+  // back, or something goes out that they do not tell of.
+  void Claimed(bool ours) const;
 
   JournalSlot* slot() const { return slot_; }
 

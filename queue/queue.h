@@ -6,6 +6,10 @@
 // copies to it: deferred ones (the event comes again later) and dead letters. Copies are durable before the turn is
 // over; a turn that never ends (crash, revocation) begins again here or on another host. At least once, order not
 // promised.
+//
+// At most once (QueueConfig::at_most_once): the host *claims* a turn before its mail may be sent, and waits until the
+// claim is durable. Whoever begins a claimed event again is told so and must not send it, unless the journal proves
+// that it was not sent; its recipients are dead-lettered (`in_doubt`).
 #pragma once
 
 #include <atomic>
@@ -103,6 +107,14 @@ class ShardQueue {
   // Turns that should end soon, since the event is about to belong to another host: cancel what is before its point of
   // no return and Abandon it; Complete the rest. Appends to `turns`; each turn is named once.
   virtual void TakeRevoked(std::vector<TurnId>& turns) = 0;
+
+  // Asks for the turn's claim. Once TakeClaimed has named the turn, the claim is durable, and the mail may be sent;
+  // many claims share a commit. Abandon takes it back.
+  virtual void Claim(TurnId turn) = 0;
+  // Takes the claim back, whether it is durable or not: nothing of the turn was sent, for certain.
+  virtual void Unclaim(TurnId turn) = 0;
+  // Appends the turns whose claim has become durable; each once a Claim. The wake fd is written when there are some.
+  virtual void TakeClaimed(std::vector<TurnId>& turns) = 0;
 
   // Of the work that the group has, the part that is this host's: above 0, at most 1. For limits that all hosts share.
   virtual double GroupShare() const { return 1; }

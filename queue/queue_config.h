@@ -43,6 +43,9 @@ struct QueueConfig {
   std::string recipient_key;
   std::string state_dir = "var";  // group.instance.id under a lock (Kafka)
   size_t max_event_bytes = 900 * 1024;
+  // `retry.in_doubt: dead_letter`: hosts claim a turn before they submit its mail (ShardQueue::Claim), and what the
+  // queue itself copies goes no second time, either.
+  bool at_most_once = false;
 };
 
 }  // namespace postbus

@@ -21,9 +21,13 @@ Status MemoryQueue::Publish(const Publication& publication, std::function<void(c
     waiting.value = event.value;
     waiting.done = std::move(done);
   }
+  Wake();
+  return {};
+}
+
+void MemoryQueue::Wake() const {
   const uint64_t one = 1;
   [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
-  return {};
 }
 
 Status MemoryQueue::StartConsuming(const std::vector<int>& wake_fds) {
@@ -100,6 +104,16 @@ void MemoryQueue::Report(TurnId turn, const StatusRecord& record) {
   if (record.code != 0) event.reasons += " " + std::to_string(record.code);
   if (!record.enhanced.empty()) event.reasons += " " + record.enhanced;
   if (!record.text.empty()) event.reasons += (record.code != 0 ? " " : ": ") + record.text;
+}
+
+void MemoryQueue::Claim(TurnId turn) {
+  claimed_.push_back(turn);
+  Wake();
+}
+
+void MemoryQueue::TakeClaimed(std::vector<TurnId>& turns) {
+  turns.insert(turns.end(), claimed_.begin(), claimed_.end());
+  claimed_.clear();
 }
 
 Status MemoryQueue::OutcomeOf(const Event& event) {

@@ -54,8 +54,13 @@ class MemoryQueue final : public Queue, private ShardQueue {
   void Complete(TurnId turn) override;
   void Abandon(TurnId turn) override;
   void TakeRevoked(std::vector<TurnId>&) override {}
+  // Nothing outlives the process, so that every turn is the only one.
+  void Claim(TurnId turn) override;
+  void Unclaim(TurnId turn) override { std::erase(claimed_, turn); }
+  void TakeClaimed(std::vector<TurnId>& turns) override;
   void Flush() override {}
 
+  void Wake() const;
   static Status OutcomeOf(const Event& event);
   Event TakeTurn(TurnId turn);
 
@@ -68,6 +73,8 @@ class MemoryQueue final : public Queue, private ShardQueue {
   std::deque<Event> waiting_;
   std::map<TurnId, Event> turns_;  // under way
   TurnId last_turn_ = 0;
+
+  std::vector<TurnId> claimed_;  // the shard's thread alone
 };
 
 }  // namespace postbus

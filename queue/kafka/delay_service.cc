@@ -27,10 +27,11 @@ GroupConsumer::Options ConsumerOptions(const KafkaConfig& config, const TopicNam
 
 }  // namespace
 
-DelayService::DelayService(const KafkaConfig& config, const std::string& instance_id, RecordProducer& copies,
-                           QueueLog log)
+DelayService::DelayService(const KafkaConfig& config, bool at_most_once, const std::string& instance_id,
+                           RecordProducer& copies, QueueLog log)
     : names_(config),
       group_(config.group_id),
+      at_most_once_(at_most_once),
       copies_(copies),
       log_(std::move(log)),
       consumer_(ConsumerOptions(config, names_, instance_id), *this, counters_, log_) {}
@@ -48,8 +49,23 @@ void DelayService::OnRevoking(const PartitionList&) {
     if (lane.head) bytes_ -= lane.head->bytes;
   }
   for (const auto& [wake, parked] : waiting_) bytes_ -= parked.bytes;
+  for (const auto& [ticket, leaving] : leaving_) {
+    bytes_ -= leaving.parked.bytes;
+    leaving.parked.partition->Unclaim(leaving.parked.source.offset, ticket);
+  }
   lanes_.clear();
   waiting_.clear();
+  leaving_.clear();
+}
+
+void DelayService::OnClaimed(const PartitionPtr& partition) {
+  if (!moving_) return;  // what is leaving stays, unclaimed, when the partition ends
+  std::vector<uint64_t> durable;
+  partition->TakeClaimed(durable);
+  for (const uint64_t ticket : durable) {
+    auto leaving = leaving_.extract(ticket);
+    if (!leaving.empty()) WriteEvent(std::move(leaving.mapped().parked), std::move(leaving.mapped().to_topic));
+  }
 }
 
 void DelayService::OnClosed(const PartitionList& partitions) { OnRevoking(partitions); }
@@ -87,7 +103,8 @@ int DelayService::OnTick() {
 
 std::optional<DelayService::Parked> DelayService::Take(Lane& lane, int64_t now) {
   while (bytes_ < kMaxBytes) {
-    const MessagePtr message = lane.partition->Take().message;
+    const Partition::Taken taken = lane.partition->Take();
+    const MessagePtr& message = taken.message;
     if (message == nullptr) return std::nullopt;
     Parked parked;
     parked.partition = lane.partition;
@@ -103,6 +120,10 @@ std::optional<DelayService::Parked> DelayService::Take(Lane& lane, int64_t now) 
     bytes_ += parked.bytes;
     if (!valid.ok()) {
       DepartDead(std::move(parked), "invalid_headers", valid.message());
+      continue;
+    }
+    if (taken.admission == Admission::kClaimed) {
+      DepartDead(std::move(parked), "in_doubt", kCopyInDoubt);
       continue;
     }
     rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
@@ -138,6 +159,13 @@ std::shared_ptr<DelayService::Departure> DelayService::BeginDeparture(Parked par
 }
 
 void DelayService::Depart(Parked parked, std::string to_topic) {
+  if (!at_most_once_ || parked.partition->Claim(parked.source.offset, ++last_ticket_)) {
+    return WriteEvent(std::move(parked), std::move(to_topic));
+  }
+  leaving_.emplace(last_ticket_, Leaving{std::move(parked), std::move(to_topic)});
+}
+
+void DelayService::WriteEvent(Parked parked, std::string to_topic) {
   Record record = std::move(parked.record);
   record.topic = std::move(to_topic);
   Write(BeginDeparture(std::move(parked), 1), CopyKind::kForwarded, std::move(record));
@@ -151,14 +179,22 @@ void DelayService::DepartDead(Parked parked, std::string_view outcome_class, std
 }
 
 void DelayService::Write(const std::shared_ptr<Departure>& departure, CopyKind kind, Record record) {
-  copies_.ProduceDurably(std::move(record), [this, departure, kind](const Status& status, const RecordBack& back) {
-    return OnAnswer(departure, kind, status, back);
-  });
+  copies_.ProduceDurably(
+      std::move(record),
+      [this, departure, kind](const Status& status, const RecordBack& back) {
+        return OnAnswer(departure, kind, status, back);
+      },
+      at_most_once_ && IsEvent(kind));
 }
 
 // What cannot be written stays open; as its partition takes no more than the window, nothing grows without end.
 RecordProducer::After DelayService::OnAnswer(const std::shared_ptr<Departure>& departure, CopyKind kind,
                                              const Status& status, const RecordBack& record) {
+  if (at_most_once_ && IsEvent(kind) && !status.ok() && status.kind() == ErrorKind::kUncertain) {
+    Write(departure, CopyKind::kDeadLetter,
+          LetterFor(names_, group_, departure->source, record(), "in_doubt", kCopyInDoubt));
+    return RecordProducer::After::kDone;
+  }
   const bool too_large = !status.ok() && status.kind() == ErrorKind::kInvalid && kind != CopyKind::kPointer;
   if (!status.ok() && !too_large) {
     if (!std::exchange(departure->alarmed, true)) {

@@ -6,6 +6,8 @@
 // time back to the topic of its priority, or, when more than 5 s are still to wait, to the largest delay topic that
 // fits. The last 5 s wait in memory, as does everything in the 5s topic, whose records have due times in any order.
 //
+// At most once: a record is claimed before its next copy is written. Found claimed and not done, it is dead-lettered.
+//
 // A record is done here when its next copy is stored; partitions, maps and commits are those of the queue. Control
 // thread of its GroupConsumer, delivery reports on the producer's thread; the other functions are called by its owner's
 // thread.
@@ -27,7 +29,8 @@ namespace postbus::kafka {
 class DelayService final : private GroupConsumer::Owner {
  public:
   // `copies` is stopped before this is destroyed.
-  DelayService(const KafkaConfig& config, const std::string& instance_id, RecordProducer& copies, QueueLog log);
+  DelayService(const KafkaConfig& config, bool at_most_once, const std::string& instance_id, RecordProducer& copies,
+               QueueLog log);
 
   Status Start() { return consumer_.Start(); }
   // Moves nothing more. What is on its way may still be stored and committed.
@@ -66,12 +69,14 @@ class DelayService final : private GroupConsumer::Owner {
 
   void OnAssigned(const PartitionList& partitions) override;
   void OnRevoking(const PartitionList& partitions) override;
+  void OnClaimed(const PartitionPtr& partition) override;
   void OnClosed(const PartitionList& partitions) override;
   int OnTick() override;
 
   std::optional<Parked> Take(Lane& lane, int64_t now);
   void Look(Parked parked, int64_t now);
   void Depart(Parked parked, std::string to_topic);
+  void WriteEvent(Parked parked, std::string to_topic);
   void DepartDead(Parked parked, std::string_view outcome_class, std::string_view message);
   static std::shared_ptr<Departure> BeginDeparture(Parked parked, int copies);
   void Write(const std::shared_ptr<Departure>& departure, CopyKind kind, Record record);
@@ -80,6 +85,7 @@ class DelayService final : private GroupConsumer::Owner {
 
   const TopicNames names_;
   const std::string group_;
+  const bool at_most_once_;
   RecordProducer& copies_;
   const QueueLog log_;
   Counters counters_;
@@ -89,6 +95,12 @@ class DelayService final : private GroupConsumer::Owner {
   // The control thread's.
   std::vector<Lane> lanes_;
   std::multimap<int64_t, Parked> waiting_;  // by wake_unix_ms
+  struct Leaving {
+    Parked parked;
+    std::string to_topic;
+  };
+  std::map<uint64_t, Leaving> leaving_;  // once their claim is durable; by its ticket
+  uint64_t last_ticket_ = 0;
 
   GroupConsumer consumer_;  // last: its thread ends first
 };

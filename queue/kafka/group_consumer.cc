@@ -17,6 +17,7 @@ constexpr int64_t kStartMs = 30'000;  // a new cluster makes its offsets topic f
 constexpr int64_t kRevokeMs = 5'000;
 constexpr int64_t kFirstCommitMs = 2'000;  // afterwards it is tried again, and permits wait
 constexpr int64_t kCommitIntervalMs = 50;
+constexpr int64_t kClaimIntervalMs = 5;  // while mails wait for it
 constexpr int64_t kCommitAgainMs = 200;
 constexpr int64_t kCommitPatienceMs = 10'000;
 constexpr uint64_t kMaxUncommitted = 1'000;
@@ -25,7 +26,8 @@ constexpr int64_t kGaugesMs = 500;
 constexpr int64_t kPollPatienceMs = 15'000;
 constexpr int64_t kDestroyMs = 1'000;
 constexpr int kPollMs = 10;
-constexpr int kMaxDrained = 1'000;  // at once
+constexpr int kPollForClaimsMs = 1;  // while mails wait for a commit
+constexpr int kMaxDrained = 1'000;   // at once
 
 OffsetListPtr NewList(const std::vector<std::pair<std::string, int32_t>>& partitions) {
   OffsetListPtr list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
@@ -341,6 +343,7 @@ void GroupConsumer::Revoke(bool lost) {
     };
     while (waits()) {
       owner_.OnTick();
+      CommitWhenDue(BootTimeMs());  // some of them may wait for a claim
       ServeCommitAnswers(2);
     }
     const int64_t commit_until = BootTimeMs() + kRevokeMs;
@@ -354,6 +357,16 @@ void GroupConsumer::Revoke(bool lost) {
   waiting_ = backlog_ = -1;
   commit_wanted_since_ = 0;
   rd_kafka_assign(client_, nullptr);
+}
+
+void GroupConsumer::CommitWhenDue(int64_t now) {
+  if (!under_commit_.empty()) return;
+  const int64_t claims_at = commit_at_ - kCommitIntervalMs + kClaimIntervalMs;
+  if (now >= commit_at_ || (now >= claims_at && ClaimsWait())) Commit(now);
+}
+
+bool GroupConsumer::ClaimsWait() const {
+  return std::any_of(assigned_.begin(), assigned_.end(), [](const PartitionPtr& each) { return each->claims_wait(); });
 }
 
 void GroupConsumer::Commit(int64_t now) {
@@ -411,6 +424,7 @@ void GroupConsumer::TakeCommitAnswer(rd_kafka_event_t* answer) {
     if (request_error != RD_KAFKA_RESP_ERR_NO_ERROR && !blames_partitions) error = request_error;
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
       partition->Committed(snapshot);
+      if (partition->claims_wait()) owner_.OnClaimed(partition);
       continue;
     }
     worst = error;
@@ -513,8 +527,8 @@ void GroupConsumer::EndByFatalError() {
 
 void GroupConsumer::Run() {
   while (stop_deadline_ == 0) {
-    const int wait_ms = std::clamp(owner_.OnTick(), 0, kPollMs);
-    Poll(wait_ms);
+    const int longest_ms = ClaimsWait() ? kPollForClaimsMs : kPollMs;
+    Poll(std::clamp(owner_.OnTick(), 0, longest_ms));
     const int64_t now = BootTimeMs();
     last_poll_ = now;
     if (now - last_loop_ > kPermitMs) {
@@ -523,7 +537,7 @@ void GroupConsumer::Run() {
     }
     last_loop_ = now;
     ServeCommitAnswers(0);
-    if (under_commit_.empty() && now >= commit_at_) Commit(now);
+    CommitWhenDue(now);
     ExtendPermits(now);
     if (now >= gauges_at_) {
       RefreshGauges();
@@ -531,6 +545,7 @@ void GroupConsumer::Run() {
     }
   }
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
+  owner_.OnRevoking(assigned_);
   stopped_cleanly_ = CommitAll(stop_deadline_);
   if (leave_) Leave();
   Close();

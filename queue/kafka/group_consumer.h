@@ -9,8 +9,8 @@
 // committed: another member has them. A completion that comes for a closed partition changes nothing; the record begins
 // again where the partition is now.
 //
-// Commits: every 50 ms when there is something to say, one at a time, for each partition base and map of one snapshot.
-// A commit vouches only for what is done, so that a late one does no harm.
+// Commits: every 50 ms when there is something to say, 5 ms when somebody waits for a claim, one at a time, for each
+// partition base and map of one snapshot. A commit vouches only for what is done, so that a late one does no harm.
 //
 // Permits last 5 s (half a session) from the last poll. They are not extended while more than 1 000 completions of the
 // partition are uncommitted, while commits have had no answer for 10 s, or, after the thread has slept for more than
@@ -46,6 +46,8 @@ class GroupConsumer {
     virtual void OnAssigned(const PartitionList& partitions) = 0;
     // They end: their permits are void and Take yields nothing more. Name the turns to be ended, do not wait.
     virtual void OnRevoking(const PartitionList& partitions) = 0;
+    // Claims of these have become durable: Partition::TakeClaimed.
+    virtual void OnClaimed(const PartitionPtr& partition) = 0;
     // They are closed.
     virtual void OnClosed(const PartitionList& partitions) = 0;
     // Returns in how many milliseconds it wants to be called again, at the latest.
@@ -117,6 +119,8 @@ class GroupConsumer {
   void Assign(const rd_kafka_topic_partition_list_t& partitions);
   void Revoke(bool lost);
   void Commit(int64_t now);
+  void CommitWhenDue(int64_t now);
+  bool ClaimsWait() const;
   // Waits up to `timeout_ms` for an answer and takes what is there.
   void ServeCommitAnswers(int timeout_ms);
   void TakeCommitAnswer(rd_kafka_event_t* answer);

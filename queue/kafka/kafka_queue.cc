@@ -83,6 +83,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   void OnAssigned(const PartitionList& partitions) override;
   void OnRevoking(const PartitionList& partitions) override;
   void OnClosed(const PartitionList& partitions) override;
+  void OnClaimed(const PartitionPtr& partition) override { ShardOf(partition->number).OnClaimed(partition); }
   int OnTick() override;
   KafkaShard& ShardOf(int32_t partition) { return *shards_[static_cast<size_t>(partition) % shards_.size()]; }
 
@@ -194,12 +195,12 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
              "; without it a mail whose Idempotency-Key is repeated may be sent twice. It is a copy "
              "of what the log says and may be deleted");
   }
-  shared_.reset(
-      new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_, keyed_.get()});
+  shared_.reset(new KafkaShard::Shared{names_, config_.kafka.group_id, *copies_, *status_, counters_, log_,
+                                       config_.at_most_once, keyed_.get()});
   for (const int fd : wake_fds) shards_.push_back(std::make_unique<KafkaShard>(fd, *shared_));
 
   journals_ = std::make_unique<Journals>(config_.state_dir, config_.kafka.group_id, log_);
-  delay_ = std::make_unique<DelayService>(config_.kafka, instance_->id(), *copies_, log_);
+  delay_ = std::make_unique<DelayService>(config_.kafka, config_.at_most_once, instance_->id(), *copies_, log_);
   GroupConsumer::Owner& owner = *this;
   consumer_ = std::make_unique<GroupConsumer>(
       GroupConsumer::Options{
@@ -252,6 +253,10 @@ bool KafkaQueue::Stop(int64_t deadline_boot_ms) {
   StopConsuming();
   const int64_t left = std::max<int64_t>(0, deadline_boot_ms - BootTimeMs());
   const int64_t flush_until = deadline_boot_ms - std::min(left / 3, kMaxCloseMs);
+  const auto holds_copies = [](const auto& shard) { return shard->holds_copies(); };
+  while (std::any_of(shards_.begin(), shards_.end(), holds_copies) && BootTimeMs() < flush_until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // until their claims are committed
+  }
   bool flushed = true;
   for (RecordProducer* producer : {publisher_.get(), copies_.get(), status_.get()}) {
     if (producer != nullptr) flushed = producer->Flush(flush_until) && flushed;

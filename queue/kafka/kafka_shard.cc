@@ -115,6 +115,9 @@ bool KafkaShard::BeginTurn(const Partition::Taken& taken, const PartitionPtr& pa
       Turn& turn = turns_[orphan->second];
       turn.partition = partition;
       partition->AddTurn();
+      if (turn.claim != Claimed::kByAnother) {
+        turn.claim = taken.admission == Admission::kClaimed ? Claimed::kDurable : Claimed::kNo;
+      }
       turn.fetched_again = std::make_unique<QueuedEvent>();
       Fill(message, turn.source, priority, *turn.fetched_again);
       orphans_.erase(orphan);
@@ -154,15 +157,16 @@ bool KafkaShard::BeginTurn(const Partition::Taken& taken, const PartitionPtr& pa
     return false;
   }
   if (taken.admission == Admission::kClaimed) {
-    SettleUnseen(id, turn, "in_doubt", "handed to a transport before a restart; whether it was sent is not known",
-                 value);
-    return false;
+    turn.claim = taken.past.claim_is_ours ? Claimed::kDurable : Claimed::kByAnother;
+  } else if (taken.past.claim_is_ours) {
+    turn.marks.Claimed(false);  // the group has lost it
   }
   Fill(message, turn.source, priority, out);
   out.turn = id;
   out.permit = &partition->permit;
   out.marks = turn.marks;
   out.past = taken.past;
+  out.past.claimed = turn.claim == Claimed::kByAnother;
   return MayBeSent(slot, turn, out);
 }
 
@@ -232,13 +236,14 @@ bool KafkaShard::YieldAgain(QueuedEvent& out) {
   out.turn = IdOf(slot, turn);
   out.permit = &turn.partition->permit;
   out.marks = turn.marks;
+  out.past.claimed = turn.claim == Claimed::kByAnother;
   return true;
 }
 
 void KafkaShard::Defer(TurnId id, const DeferredCopy& copy) {
   std::lock_guard lock(mutex_);
   Turn& turn = Find(id);
-  AddCopy(id, turn, CopyKind::kDeferred, DeferredRecord(shared_.names, turn.source, copy, DueTimeMs()));
+  AddEventCopy(id, turn, {DeferredRecord(shared_.names, turn.source, copy, DueTimeMs()), CopyKind::kDeferred});
 }
 
 void KafkaShard::DeadLetter(TurnId id, const DeadLetterCopy& copy) {
@@ -268,7 +273,7 @@ void KafkaShard::Complete(TurnId id) {
 bool KafkaShard::Forward(TurnId id, Priority to, std::string_view value) {
   std::lock_guard lock(mutex_);
   Turn& turn = Find(id);
-  AddCopy(id, turn, CopyKind::kForwarded, ForwardedRecord(shared_.names, turn.source, to, value));
+  AddEventCopy(id, turn, {ForwardedRecord(shared_.names, turn.source, to, value), CopyKind::kForwarded});
   turn.ended = true;
   return true;
 }
@@ -277,6 +282,7 @@ void KafkaShard::Abandon(TurnId id) {
   std::lock_guard lock(mutex_);
   Turn& turn = Find(id);
   assert(turn.copies_on_the_way == 0 && !turn.ended);
+  TakeClaimBack(id, turn);
   if (turn.fetched_again == nullptr) {
     if (turn.partition->closed()) orphans_.erase({turn.source.topic, turn.source.partition, turn.source.offset});
     Free(SlotOf(id), turn);
@@ -304,6 +310,63 @@ void KafkaShard::TakeRevoked(std::vector<TurnId>& turns) {
   }
 }
 
+void KafkaShard::Claim(TurnId id) {
+  std::lock_guard lock(mutex_);
+  Turn& turn = Find(id);
+  turn.host_waits_for_claim = true;
+  AskClaim(id, turn);
+}
+
+void KafkaShard::Unclaim(TurnId id) {
+  std::lock_guard lock(mutex_);
+  TakeClaimBack(id, Find(id));
+}
+
+void KafkaShard::TakeClaimed(std::vector<TurnId>& turns) {
+  std::lock_guard lock(mutex_);
+  turns.insert(turns.end(), claimed_.begin(), claimed_.end());
+  claimed_.clear();
+}
+
+void KafkaShard::AskClaim(TurnId id, Turn& turn) {
+  if (turn.claim == Claimed::kNo) {
+    turn.claim = Claimed::kAsked;
+    if (turn.partition->Claim(turn.source.offset, id)) turn.claim = Claimed::kDurable;
+  }
+  if (turn.claim == Claimed::kDurable) OnDurableClaim(id, turn);
+}
+
+void KafkaShard::OnDurableClaim(TurnId id, Turn& turn) {
+  turn.claim = Claimed::kDurable;
+  turn.marks.Claimed(!turn.deferred);
+  for (Copy& copy : std::exchange(turn.held, {})) {
+    --turn.copies_on_the_way;
+    AddEventCopy(id, turn, std::move(copy));
+  }
+  if (!std::exchange(turn.host_waits_for_claim, false)) return;
+  if (claimed_.empty()) Wake();
+  claimed_.push_back(id);
+}
+
+void KafkaShard::TakeClaimBack(TurnId id, Turn& turn) {
+  turn.host_waits_for_claim = false;
+  std::erase(claimed_, id);
+  if (turn.claim != Claimed::kAsked && turn.claim != Claimed::kDurable) return;
+  turn.partition->Unclaim(turn.source.offset, id, turn.marks);
+  turn.claim = Claimed::kNo;
+}
+
+void KafkaShard::OnClaimed(const PartitionPtr& partition) {
+  std::lock_guard lock(mutex_);
+  std::vector<TurnId> durable;
+  partition->TakeClaimed(durable);
+  for (const TurnId id : durable) {
+    Turn& turn = turns_[SlotOf(id)];
+    const bool is_over = turn.generation != id >> 32 || turn.partition == nullptr;
+    if (!is_over) OnDurableClaim(id, turn);
+  }
+}
+
 void KafkaShard::Add(const PartitionPtr& partition) {
   std::lock_guard lock(mutex_);
   lanes_[static_cast<size_t>(shared_.names.PriorityOf(partition->topic))].partitions.push_back(partition);
@@ -326,8 +389,18 @@ void KafkaShard::Remove(const PartitionPtr& partition) {
     lane.current = 0;
   }
   for (Slot slot = 0; slot < turns_.size(); ++slot) {
-    const Turn& turn = turns_[slot];
-    if (turn.partition == partition) orphans_[{partition->topic, partition->number, turn.source.offset}] = slot;
+    Turn& turn = turns_[slot];
+    if (turn.partition != partition) continue;
+    if (!turn.held.empty()) {
+      turn.copies_on_the_way -= static_cast<int>(turn.held.size());
+      turn.held.clear();
+      turn.copies_dropped = true;
+    }
+    if (turn.copies_dropped) {
+      EndIfDone(slot, turn);
+    } else {
+      orphans_[{partition->topic, partition->number, turn.source.offset}] = slot;
+    }
   }
 }
 
@@ -359,6 +432,11 @@ size_t KafkaShard::open_turns() const {
   return turns_.size() - free_.size() - again_.size() - parked_.size();
 }
 
+bool KafkaShard::holds_copies() const {
+  std::lock_guard lock(mutex_);
+  return std::any_of(turns_.begin(), turns_.end(), [](const Turn& turn) { return !turn.held.empty(); });
+}
+
 KafkaShard::Slot KafkaShard::NewSlot() {
   if (free_.empty()) {
     turns_.emplace_back().generation = 1;
@@ -382,14 +460,33 @@ void KafkaShard::Free(Slot slot, Turn& turn) {
   turn.partition.reset();
   turn.permit_of.reset();
   turn.fetched_again.reset();
-  turn.ended = turn.revocation_told = turn.keyed = false;
+  turn.ended = turn.revocation_told = turn.keyed = turn.host_waits_for_claim = false;
+  turn.deferred = turn.copies_dropped = false;
+  turn.claim = Claimed::kNo;
   ++turn.generation;
   free_.push_back(slot);
 }
 
 void KafkaShard::AddCopy(TurnId id, Turn& turn, CopyKind kind, Record record) {
   ++turn.copies_on_the_way;
-  shared_.copies.ProduceDurably(std::move(record), CopyReport(this, id, kind));
+  const bool once = shared_.at_most_once && IsEvent(kind);
+  shared_.copies.ProduceDurably(std::move(record), CopyReport(this, id, kind), once);
+}
+
+void KafkaShard::AddEventCopy(TurnId id, Turn& turn, Copy copy) {
+  if (!shared_.at_most_once || turn.claim == Claimed::kDurable) {
+    turn.deferred = true;
+    turn.marks.Claimed(false);  // they do not tell whether the copy is stored
+    return AddCopy(id, turn, copy.kind, std::move(copy.record));
+  }
+  if (turn.copies_dropped || turn.partition->closed()) {
+    orphans_.erase({turn.source.topic, turn.source.partition, turn.source.offset});
+    turn.copies_dropped = true;
+    return;
+  }
+  ++turn.copies_on_the_way;
+  turn.held.push_back(std::move(copy));
+  AskClaim(id, turn);
 }
 
 void KafkaShard::SettleUnseen(TurnId id, Turn& turn, std::string_view outcome_class, std::string_view message,
@@ -406,6 +503,11 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
   Turn& turn = turns_[slot];  // it cannot have ended without this copy
   const bool holds = report.kind == CopyKind::kDeadLetter || report.kind == CopyKind::kPointer;
   const bool too_large = !status.ok() && status.kind() == ErrorKind::kInvalid && report.kind != CopyKind::kPointer;
+  if (shared_.at_most_once && IsEvent(report.kind) && !status.ok() && status.kind() == ErrorKind::kUncertain) {
+    Record letter = LetterFor(shared_.names, shared_.group, turn.source, record(), "in_doubt", kCopyInDoubt);
+    shared_.copies.ProduceDurably(std::move(letter), CopyReport(this, report.turn, CopyKind::kDeadLetter));
+    return RecordProducer::After::kDone;
+  }
   if (!status.ok() && !too_large) {
     if (!std::exchange(report.failed, true)) {
       if (holds) {
@@ -436,6 +538,11 @@ RecordProducer::After KafkaShard::OnCopyAnswer(CopyReport& report, const Status&
 
 bool KafkaShard::EndIfDone(Slot slot, Turn& turn) {
   if (!turn.ended || turn.copies_on_the_way > 0) return false;
+  if (turn.copies_dropped) {
+    turn.ended = false;
+    Free(slot, turn);
+    return false;
+  }
   if (turn.keyed) shared_.keyed->Keep();
   if (turn.partition->closed()) {
     const RecordPlace place{turn.source.topic, turn.source.partition, turn.source.offset};

@@ -9,6 +9,10 @@
 // old turn moves over to the new assignment, and its end settles the record there. Should it be abandoned instead, the
 // record is yielded from what was fetched. A turn that ends before its record was fetched again is remembered until
 // then. Where the partition went to another host, the end of the turn changes nothing.
+//
+// At most once: a deferred or forwarded copy is a mail that will be sent, so it is written under a durable claim, too,
+// and held until the turn has one. If the partition is closed before that, the copy is dropped and the event begins
+// again elsewhere.
 #pragma once
 
 #include <array>
@@ -40,6 +44,7 @@ class KafkaShard final : public ShardQueue {
     RecordProducer& status;
     Counters& counters;
     const QueueLog log;
+    const bool at_most_once;
     KeyedEvents* keyed = nullptr;  // null: the file cannot be had, and repeated events are not known
     std::atomic<bool> consuming{true};
     std::atomic<double> group_share{1};
@@ -56,6 +61,9 @@ class KafkaShard final : public ShardQueue {
   bool Forward(TurnId turn, Priority to, std::string_view value) override;
   void Abandon(TurnId turn) override;
   void TakeRevoked(std::vector<TurnId>& turns) override;
+  void Claim(TurnId turn) override;
+  void Unclaim(TurnId turn) override;
+  void TakeClaimed(std::vector<TurnId>& turns) override;
   double GroupShare() const override { return shared_.group_share.load(std::memory_order_relaxed); }
   void Flush() override {}  // the producers' threads send at once
 
@@ -63,6 +71,8 @@ class KafkaShard final : public ShardQueue {
   // The partition's turns should end: TakeRevoked will name them.
   void Revoke(const PartitionPtr& partition);
   void Remove(const PartitionPtr& partition);
+  // Claims of its turns have become durable.
+  void OnClaimed(const PartitionPtr& partition);
 
   // More is known of events with a key.
   void OnKeyNews();
@@ -71,8 +81,12 @@ class KafkaShard final : public ShardQueue {
   void Wake();
   // Turns that have not ended, those waiting for their copies included.
   size_t open_turns() const;
+  // Copies wait for a claim.
+  bool holds_copies() const;
 
  private:
+  enum class Claimed : uint8_t { kNo, kAsked, kDurable, kByAnother };
+
   struct Turn {
     PartitionPtr partition;  // null: the slot is free
     PartitionPtr permit_of;  // whose permit the host was given
@@ -84,6 +98,11 @@ class KafkaShard final : public ShardQueue {
     bool revocation_told = false;
     bool keyed = false;  // it was judged, see keyed_events.h
     std::unique_ptr<QueuedEvent> fetched_again;
+    Claimed claim = Claimed::kNo;
+    bool host_waits_for_claim = false;
+    std::vector<Copy> held;  // copies that wait for it
+    bool deferred = false;   // copies were written
+    bool copies_dropped = false;
   };
   using Slot = uint32_t;
   using RecordPlace = std::tuple<std::string, int32_t, int64_t>;
@@ -113,6 +132,10 @@ class KafkaShard final : public ShardQueue {
   static Slot SlotOf(TurnId id) { return static_cast<Slot>(id & 0xFFFFFFFF); }
 
   void AddCopy(TurnId id, Turn& turn, CopyKind kind, Record record);
+  void AddEventCopy(TurnId id, Turn& turn, Copy copy);
+  void AskClaim(TurnId id, Turn& turn);
+  void OnDurableClaim(TurnId id, Turn& turn);
+  void TakeClaimBack(TurnId id, Turn& turn);
   // The turn of a record that the host does not see: dead-lettered with its status record.
   void SettleUnseen(TurnId id, Turn& turn, std::string_view outcome_class, std::string_view message,
                     std::string_view value);
@@ -139,6 +162,7 @@ class KafkaShard final : public ShardQueue {
   std::deque<Slot> again_;   // to be yielded: fetched again, abandoned by the old turn; or parked and judged
   std::deque<Slot> parked_;  // not judged yet
   size_t parked_bytes_ = 0;
+  std::vector<TurnId> claimed_;  // for the host, which waits for them
 };
 
 }  // namespace postbus::kafka

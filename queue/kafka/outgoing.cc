@@ -137,26 +137,31 @@ Burial Bury(const TopicNames& names, const std::string& group, const Source& sou
   return {DeadLetterRecord(names, group, source, letter), StatusChangeRecord(names, status)};
 }
 
-std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& group, const Source& source,
-                                   CopyKind kind, Record too_large) {
+Record LetterFor(const TopicNames& names, const std::string& group, const Source& source, Record copy,
+                 std::string_view outcome_class, std::string_view message) {
+  EventHeaders headers;
+  for (const auto& [name, value] : copy.headers) {
+    static_cast<void>(DecodeHeader(name, value, headers));  // they were decoded before
+  }
+  return DeadLetterRecord(names, group, source,
+                          {.recipients = headers.recipients,
+                           .attempt = headers.attempt,
+                           .outcome_class = outcome_class,
+                           .message = message,
+                           .id = headers.id,
+                           .value = copy.value});
+}
+
+std::optional<Copy> SmallerThan(const TopicNames& names, const std::string& group, const Source& source, CopyKind kind,
+                                Record too_large) {
   if (kind == CopyKind::kDeadLetter) {
     too_large.value.clear();
     too_large.headers.emplace_back("postbus-pointer", Place(source.topic, source.partition, source.offset));
-    return Smaller{std::move(too_large), CopyKind::kPointer};
+    return Copy{std::move(too_large), CopyKind::kPointer};
   }
-  if (kind != CopyKind::kDeferred && kind != CopyKind::kForwarded) return std::nullopt;
-  EventHeaders headers;
-  for (const auto& [name, value] : too_large.headers) {
-    static_cast<void>(DecodeHeader(name, value, headers));  // they were decoded before
-  }
+  if (!IsEvent(kind)) return std::nullopt;
   const std::string message = "too large for the topic " + too_large.topic;
-  const DeadLetterCopy letter = {.recipients = headers.recipients,
-                                 .attempt = headers.attempt,
-                                 .outcome_class = "too_large",
-                                 .message = message,
-                                 .id = headers.id,
-                                 .value = too_large.value};
-  return Smaller{DeadLetterRecord(names, group, source, letter), CopyKind::kDeadLetter};
+  return Copy{LetterFor(names, group, source, std::move(too_large), "too_large", message), CopyKind::kDeadLetter};
 }
 
 Record StatusChangeRecord(const TopicNames& names, const StatusRecord& status) {

@@ -55,17 +55,25 @@ struct Burial {
 Burial Bury(const TopicNames& names, const std::string& group, const Source& source, std::string_view outcome_class,
             std::string_view message, std::string_view value);
 
+// The dead letter that takes the place of a copy which was not stored, or not for certain.
+Record LetterFor(const TopicNames& names, const std::string& group, const Source& source, Record copy,
+                 std::string_view outcome_class, std::string_view message);
+inline constexpr std::string_view kCopyInDoubt =
+    "it was to be sent later; whether the copy for that was stored is not known";
+
 // What a copy is; decides what is written when its topic does not take a record of its size.
 enum class CopyKind { kDeferred, kForwarded, kDeadLetter, kPointer, kStatus };
-struct Smaller {
+// It will be read again, somewhere, and its mail sent.
+inline bool IsEvent(CopyKind kind) { return kind == CopyKind::kDeferred || kind == CopyKind::kForwarded; }
+struct Copy {
   Record record;
   CopyKind kind;
 };
-// In place of a deferred or forwarded event a dead letter of class too_large. In place of a dead letter a *pointer
-// record*: the same without the value, and with the header postbus-pointer, topic/partition/offset of the record that
-// has it for as long as that topic keeps it. Nothing in place of the others.
-std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& group, const Source& source,
-                                   CopyKind kind, Record too_large);
+// In place of a deferred or forwarded event a dead letter of class too_large (LetterFor). In place of a dead letter a
+// *pointer record*: the same without the value, and with the header postbus-pointer, topic/partition/offset of the
+// record that has it for as long as that topic keeps it. Nothing in place of the others.
+std::optional<Copy> SmallerThan(const TopicNames& names, const std::string& group, const Source& source, CopyKind kind,
+                                Record too_large);
 
 Record StatusChangeRecord(const TopicNames& names, const StatusRecord& status);
 

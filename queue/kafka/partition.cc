@@ -77,6 +77,36 @@ void Partition::Abandon(TurnMarks marks) {
   if (marks.slot() != nullptr) journal_->Abandon(marks);
 }
 
+bool Partition::Claim(int64_t offset, uint64_t ticket) {
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kClosed) return false;
+  const std::optional<uint64_t> generation = tracker_.Claim(offset);
+  if (!generation) return false;
+  if (*generation <= tracker_.committed_generation()) return true;
+  claims_.push_back({*generation, ticket});
+  claims_wait_ = true;
+  return false;
+}
+
+void Partition::Unclaim(int64_t offset, uint64_t ticket, TurnMarks marks) {
+  std::lock_guard lock(mutex_);
+  // The claim of a closed one stays where it is stored, and then what the journal says of it is true.
+  if (state_ == State::kClosed) return;
+  marks.Claimed(false);  // before another host may make it
+  tracker_.Unclaim(offset);
+  std::erase_if(claims_, [ticket](const WaitingClaim& each) { return each.ticket == ticket; });
+  claims_wait_ = !claims_.empty();
+}
+
+void Partition::TakeClaimed(std::vector<uint64_t>& tickets) {
+  std::lock_guard lock(mutex_);
+  while (!claims_.empty() && claims_.front().generation <= tracker_.committed_generation()) {
+    tickets.push_back(claims_.front().ticket);
+    claims_.pop_front();
+  }
+  claims_wait_ = !claims_.empty();
+}
+
 void Partition::StopForGood(std::string reason) {
   std::lock_guard lock(mutex_);
   StopLocked(std::move(reason));
@@ -118,6 +148,8 @@ void Partition::Close() {
   permit.Revoke();
   std::lock_guard lock(mutex_);
   state_ = State::kClosed;
+  claims_.clear();
+  claims_wait_ = false;
   if (fetch_queue_ != nullptr) rd_kafka_queue_io_event_enable(fetch_queue_.get(), -1, nullptr, 0);
   fetch_queue_.reset();
 }

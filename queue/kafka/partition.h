@@ -30,13 +30,13 @@ class Partition {
 
   const std::string topic;
   const int32_t number;
-  const std::string name;  // "topic [number]"
+  const std::string name;   // "topic [number]"
   const int64_t start_end;  // what is below this may have been done before the assignment: see OffsetMap::end
   SendPermit permit;
 
   struct Taken {
     MessagePtr message;                          // null: none now
-    Admission admission = Admission::kDispatch;  // or kClaimed
+    Admission admission = Admission::kDispatch;  // or kClaimed; past.claim_is_ours says by whom
     TurnMarks marks;
     PastTurn past;
   };
@@ -48,6 +48,15 @@ class Partition {
   bool Complete(int64_t offset, TurnMarks marks = {});
   // It has ended without that: the record will come again.
   void Abandon(TurnMarks marks);
+
+  // At most once: the record's claim is to be committed, together with others'. `ticket` is given back by TakeClaimed
+  // when it is durable; true: it is already. On a closed partition no claim becomes durable, and none is taken back.
+  // REQUIRES: the record was taken and its turn is not over.
+  [[nodiscard]] bool Claim(int64_t offset, uint64_t ticket);
+  void Unclaim(int64_t offset, uint64_t ticket, TurnMarks marks = {});
+  void TakeClaimed(std::vector<uint64_t>& tickets);
+  // Somebody waits for a commit.
+  bool claims_wait() const { return claims_wait_.load(); }
 
   // Turns the reader has open; it keeps this count itself.
   void AddTurn() { turns_.fetch_add(1); }
@@ -95,6 +104,7 @@ class Partition {
 
   const std::shared_ptr<Journal> journal_;
   std::atomic<int> turns_{0};
+  std::atomic<bool> claims_wait_{false};
 
   mutable std::mutex mutex_;  // guards what follows
   OffsetTracker tracker_;
@@ -111,6 +121,11 @@ class Partition {
     TurnMarks marks;
   };
   std::deque<Uncommitted> uncommitted_;
+  struct WaitingClaim {
+    uint64_t generation;  // of the tracker; ascending
+    uint64_t ticket;
+  };
+  std::deque<WaitingClaim> claims_;
   uint64_t committed_ = 0;  // how many completions were before those
   std::optional<std::string> alarm_;
 };

@@ -26,6 +26,11 @@ Status DeliveryStatus(const rd_kafka_message_t* message, bool maybe_stored_befor
   return Status::Unavailable(std::move(reason));
 }
 
+// Nothing to be tried again by the next client.
+bool IsFinal(const Status& status, bool once) {
+  return status.ok() || status.kind() == ErrorKind::kInvalid || (once && status.kind() == ErrorKind::kUncertain);
+}
+
 // Asks a broker about the topics the client knows. False: no answer.
 bool AskAboutTopics(rd_kafka_t* client, int timeout_ms) {
   const rd_kafka_metadata_t* metadata = nullptr;
@@ -90,8 +95,8 @@ Status RecordProducer::Produce(const Record& record, OnDelivery on_delivery) {
   return Offer(record, pending);
 }
 
-void RecordProducer::ProduceDurably(Record record, OnDelivery on_delivery) {
-  auto pending = std::make_unique<Pending>(Pending{std::move(on_delivery)});
+void RecordProducer::ProduceDurably(Record record, OnDelivery on_delivery, bool once) {
+  auto pending = std::make_unique<Pending>(Pending{std::move(on_delivery), false, once});
   Status taken = Offer(record, pending);
   if (taken.ok()) return;
   on_the_way_.fetch_add(1);
@@ -146,7 +151,7 @@ void RecordProducer::OnDeliveryReport(rd_kafka_t* client, const rd_kafka_message
   auto* self = static_cast<RecordProducer*>(static_cast<ClientContext*>(opaque)->owner);
   std::unique_ptr<Pending> pending(static_cast<Pending*>(message->_private));
   const Status status = DeliveryStatus(message, pending->maybe_stored);
-  if (!status.ok() && status.kind() != ErrorKind::kInvalid && !self->stopping_ &&
+  if (!IsFinal(status, pending->once) && !self->stopping_ &&
       rd_kafka_fatal_error(client, nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR) {
     pending->maybe_stored = status.kind() == ErrorKind::kUncertain;
     self->Postpone(CopyOf(*message), std::move(pending), 0, {});  // for the next client

@@ -56,8 +56,9 @@ class RecordProducer {
   // `on_delivery` is never called. Never blocks.
   Status Produce(const Record& record, OnDelivery on_delivery);
 
-  // The same, and never refused: what librdkafka does not take now is offered to it again.
-  void ProduceDurably(Record record, OnDelivery on_delivery);
+  // The same, and never refused: what librdkafka does not take now is offered to it again. `once`: what may be stored
+  // is not written again by a new client, but answered with kUncertain.
+  void ProduceDurably(Record record, OnDelivery on_delivery, bool once = false);
 
   // True when nothing is on its way any more; waits until the deadline for that.
   bool Flush(int64_t deadline_boot_ms);
@@ -75,6 +76,7 @@ class RecordProducer {
   struct Pending {
     OnDelivery on_delivery;
     bool maybe_stored = false;  // an earlier try may have been
+    bool once = false;
   };
   struct Postponed {
     int64_t due_boot_ms;

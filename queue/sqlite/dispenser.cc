@@ -128,6 +128,24 @@ void Dispenser::Settled(Priority priority, int64_t seq) {
   lane.leased.erase(seq);
 }
 
+void Dispenser::Claimed(size_t shard, int64_t seq) {
+  Sleeper& sleeper = sleepers_[shard];
+  bool first = false;
+  {
+    const std::lock_guard lock(sleeper.claimed_mutex);
+    first = sleeper.claimed.empty();
+    sleeper.claimed.push_back(static_cast<TurnId>(seq));
+  }
+  if (first) eventfd_write(sleeper.wake_fd, 1);
+}
+
+void Dispenser::TakeClaimed(size_t shard, std::vector<TurnId>& turns) {
+  Sleeper& sleeper = sleepers_[shard];
+  const std::lock_guard lock(sleeper.claimed_mutex);
+  turns.insert(turns.end(), sleeper.claimed.begin(), sleeper.claimed.end());
+  sleeper.claimed.clear();
+}
+
 void Dispenser::LookAgain() {
   for (Lane& lane : lanes_) {
     lane.news.fetch_add(1);

@@ -54,6 +54,10 @@ class Dispenser {
   void Published(Priority priority);
   void Deferred(Priority priority, int64_t due_unix_ms);
   void Settled(Priority priority, int64_t seq);
+  // The claim of this turn of a shard; wakes it.
+  void Claimed(size_t shard, int64_t seq);
+  // What of that the shard has not been told yet: appended.
+  void TakeClaimed(size_t shard, std::vector<TurnId>& turns);
   // Somebody else committed, or something else that shards wait for has changed: they look at everything.
   void LookAgain();
   // Wakes idle shards. Called after a group of the above, and when the next copy is due.
@@ -82,6 +86,8 @@ class Dispenser {
   struct Sleeper {
     int wake_fd = -1;
     std::atomic<bool> idle{false};
+    std::mutex claimed_mutex;
+    std::vector<TurnId> claimed;  // guarded by claimed_mutex
   };
 
   bool HasNews(const Lane& lane, int64_t now_unix_ms) const;

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "event/email_event.h"
@@ -66,13 +68,33 @@ struct NewRows {
   }
 };
 
+// A turn is claimed (ShardQueue::Claim), or is not any more.
+struct ClaimChange {
+  int64_t seq = 0;
+  bool claimed = true;
+  size_t shard = 0;  // to be told when the claim is durable
+};
+
 // A turn that has ended: written in one transaction, or not at all.
 struct Settlement {
   RowRef row;                         // deleted
   TurnMarks marks;                    // released
+  bool claimed = false;               // ends with it
   std::vector<DeferredRow> deferred;  // of row.priority
   std::vector<DeadLetterRow> dead_letters;
   std::vector<StatusRow> statuses;
+};
+
+// What a shard has to be written, in this order.
+struct HostWork {
+  std::vector<ClaimChange> claims;
+  std::vector<Settlement> settlements;
+
+  bool empty() const { return claims.empty() && settlements.empty(); }
+  void Append(HostWork more) {
+    std::move(more.claims.begin(), more.claims.end(), std::back_inserter(claims));
+    std::move(more.settlements.begin(), more.settlements.end(), std::back_inserter(settlements));
+  }
 };
 
 }  // namespace postbus::sqlite

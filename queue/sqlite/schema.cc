@@ -40,10 +40,14 @@ constexpr const char* kCreateRequests = R"sql(
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, digest BLOB NOT NULL);
 )sql";
 
+// The turns that are claimed (ShardQueue::Claim), by the `seq` of their row.
+constexpr const char* kCreateClaims = "CREATE TABLE claims (seq INTEGER PRIMARY KEY)";
+
 constexpr std::array kSteps = {
     FormatStep{1, kCreate},
     FormatStep{2, kCreateRequests},
     FormatStep{3, kCreateStatusRecipients},
+    FormatStep{4, kCreateClaims},
 };
 constexpr FileFormat kQueueFile = {"queue file", kApplicationId, kSteps, /*keep_backup=*/true};
 

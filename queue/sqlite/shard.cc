@@ -15,19 +15,21 @@ constexpr size_t kMaxMessageBytes = 512;
 }  // namespace
 
 Shard::Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal,
-             const QueueLog& log)
+             const std::unordered_set<int64_t>& old_claims, const QueueLog& log)
     : index_(index),
       dispenser_(dispenser),
       writer_(writer),
       journal_(journal),
+      old_claims_(old_claims),
       log_(log),
       database_(std::move(database)) {}
 
 Result<std::unique_ptr<Shard>> Shard::Open(const std::string& path, size_t index, Dispenser& dispenser, Writer& writer,
-                                           Journal& journal, const QueueLog& log) {
+                                           Journal& journal, const std::unordered_set<int64_t>& old_claims,
+                                           const QueueLog& log) {
   Result<Database> database = Database::Open(path);
   if (!database.ok()) return database.TakeStatus();
-  std::unique_ptr<Shard> shard(new Shard(std::move(*database), index, dispenser, writer, journal, log));
+  std::unique_ptr<Shard> shard(new Shard(std::move(*database), index, dispenser, writer, journal, old_claims, log));
   if (Status prepared = shard->Prepare(); !prepared.ok()) return prepared;
   return shard;
 }
@@ -120,6 +122,9 @@ bool Shard::Begin(EventRow& row, QueuedEvent& out) {
   out.marks = {};
   static_cast<void>(journal_.Begin(row.ref.seq, fingerprint, out.marks, out.past));
   turn.settlement.marks = out.marks;
+  turn.settlement.claimed = old_claims_.contains(row.ref.seq);
+  turn.claimed_by_another = turn.settlement.claimed && !out.past.claim_is_ours;
+  out.past.claimed = turn.claimed_by_another;
   out.turn = id;
   out.priority = row.ref.priority;
   out.value = std::move(row.value);
@@ -165,13 +170,14 @@ void Shard::Report(TurnId turn_id, const StatusRecord& record) {
 void Shard::Complete(TurnId turn_id) {
   const auto turn = turns_.find(turn_id);
   assert(turn != turns_.end());
-  ended_.push_back(std::move(turn->second.settlement));
+  work_.settlements.push_back(std::move(turn->second.settlement));
   turns_.erase(turn);
 }
 
 void Shard::Abandon(TurnId turn_id) {
   const auto turn = turns_.find(turn_id);
   assert(turn != turns_.end());
+  Unclaim(turn_id);
   CountTurn(turn->second.settlement.row, -1);
   if (turn->second.settlement.marks.slot() != nullptr) journal_.Abandon(turn->second.settlement.marks);
   turns_.erase(turn);  // its row stays: the next host begins it again
@@ -179,10 +185,39 @@ void Shard::Abandon(TurnId turn_id) {
 
 void Shard::TakeRevoked(std::vector<TurnId>&) {}  // nobody can take the file from a living host
 
+void Shard::Claim(TurnId turn_id) {
+  Turn& turn = turns_.at(turn_id);
+  ++turn.claims_on_the_way;
+  if (std::exchange(turn.settlement.claimed, true)) {  // since before the last restart
+    return dispenser_.Claimed(index_, turn.settlement.row.seq);
+  }
+  work_.claims.push_back({turn.settlement.row.seq, true, index_});
+}
+
+void Shard::Unclaim(TurnId turn_id) {
+  Turn& turn = turns_.at(turn_id);
+  if (!turn.settlement.claimed || turn.claimed_by_another) return;
+  turn.settlement.claimed = false;
+  turn.settlement.marks.Claimed(false);  // before the file says so
+  work_.claims.push_back({turn.settlement.row.seq, false, index_});
+}
+
+void Shard::TakeClaimed(std::vector<TurnId>& turns) {
+  written_.clear();
+  dispenser_.TakeClaimed(index_, written_);
+  for (const TurnId id : written_) {
+    const auto turn = turns_.find(id);
+    // Taken back in the meantime and asked for anew, it is durable with the last of its claims.
+    if (turn == turns_.end() || --turn->second.claims_on_the_way > 0 || !turn->second.settlement.claimed) continue;
+    turn->second.settlement.marks.Claimed(true);
+    turns.push_back(id);
+  }
+}
+
 void Shard::Flush() {
-  if (ended_.empty()) return;
-  for (const Settlement& settlement : ended_) CountTurn(settlement.row, -1);
-  writer_.Settle(std::exchange(ended_, {}));
+  if (work_.empty()) return;
+  for (const Settlement& settlement : work_.settlements) CountTurn(settlement.row, -1);
+  writer_.Settle(std::exchange(work_, {}));
 }
 
 void Shard::CountTurn(const RowRef& row, int64_t change) {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <deque>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "queue/journal.h"
@@ -20,9 +21,11 @@ namespace postbus::sqlite {
 
 class Shard : public ShardQueue {
  public:
-  // `dispenser`, `writer` and `journal` outlive it; `index` is the shard's in the dispenser.
+  // `dispenser`, `writer`, `journal` and `old_claims` outlive it; `index` is the shard's in the dispenser.
+  // `old_claims`: the rows that a dead process had claimed.
   static Result<std::unique_ptr<Shard>> Open(const std::string& path, size_t index, Dispenser& dispenser,
-                                             Writer& writer, Journal& journal, const QueueLog& log);
+                                             Writer& writer, Journal& journal,
+                                             const std::unordered_set<int64_t>& old_claims, const QueueLog& log);
 
   using ShardQueue::Next;
   bool Next(QueuedEvent& out, Which which) override;
@@ -32,6 +35,9 @@ class Shard : public ShardQueue {
   void Complete(TurnId turn) override;
   void Abandon(TurnId turn) override;
   void TakeRevoked(std::vector<TurnId>& turns) override;
+  void Claim(TurnId turn) override;
+  void Unclaim(TurnId turn) override;
+  void TakeClaimed(std::vector<TurnId>& turns) override;
   void Flush() override;
 
   // Next yields nothing more. Any thread.
@@ -48,6 +54,8 @@ class Shard : public ShardQueue {
   struct Turn {
     EventHeaders headers;
     Settlement settlement;
+    bool claimed_by_another = false;  // such a claim is not ours to take back
+    int claims_on_the_way = 0;        // to the file
   };
   // What was leased of a priority and not begun.
   struct Lane {
@@ -59,7 +67,8 @@ class Shard : public ShardQueue {
     bool empty() const { return fresh.empty() && due.empty(); }
   };
 
-  Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal, const QueueLog& log);
+  Shard(Database database, size_t index, Dispenser& dispenser, Writer& writer, Journal& journal,
+        const std::unordered_set<int64_t>& old_claims, const QueueLog& log);
   Status Prepare();
   bool TakeRow(Which which, EventRow& row);
   bool Begin(EventRow& row, QueuedEvent& out);
@@ -69,6 +78,7 @@ class Shard : public ShardQueue {
   Dispenser& dispenser_;
   Writer& writer_;
   Journal& journal_;
+  const std::unordered_set<int64_t>& old_claims_;
   const QueueLog& log_;
 
   Database database_;
@@ -76,7 +86,8 @@ class Shard : public ShardQueue {
   Statement read_due_;
   std::array<Lane, kPriorities> lanes_;
   std::unordered_map<TurnId, Turn> turns_;
-  std::vector<Settlement> ended_;
+  HostWork work_;  // for the writer
+  std::vector<TurnId> written_;
 
   std::atomic<bool> consuming_{true};
   std::atomic<uint64_t> consumed_{0};

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <system_error>
+#include <unordered_set>
 
 #include "event/clock.h"
 #include "queue/sqlite/dispenser.h"
@@ -56,6 +57,7 @@ class SqliteQueue : public Queue {
     if (!pipe.ok()) return pipe.TakeStatus();
     if (role == Role::kHost) {
       if (Status opened = OpenJournal(*database); !opened.ok()) return opened;
+      if (Status read = ReadOldClaims(*database); !read.ok()) return read;
     }
     Result<std::unique_ptr<Writer>> writer = Writer::Start(std::move(*database), std::move(*pipe),
                                                            dispenser_ ? &*dispenser_ : nullptr, journal_.get(), log_);
@@ -83,7 +85,7 @@ class SqliteQueue : public Queue {
 
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     for (size_t i = 0; i < wake_fds.size(); ++i) {
-      Result<std::unique_ptr<Shard>> shard = Shard::Open(path_, i, *dispenser_, *writer_, *journal_, log_);
+      Result<std::unique_ptr<Shard>> shard = Shard::Open(path_, i, *dispenser_, *writer_, *journal_, old_claims_, log_);
       if (!shard.ok()) return shard.TakeStatus();
       shards_.push_back(std::move(*shard));
     }
@@ -153,12 +155,21 @@ class SqliteQueue : public Queue {
     return {};
   }
 
+  Status ReadOldClaims(Database& database) {
+    Statement read = database.Prepare("SELECT seq FROM claims");
+    if (!read.prepared()) return database.Failure();
+    int code = SQLITE_DONE;
+    while ((code = read.Step()) == SQLITE_ROW) old_claims_.insert(read.Int(0));
+    return code == SQLITE_DONE ? Status() : database.Failure();
+  }
+
   const std::string path_;
   const size_t max_event_bytes_;
   const QueueLog log_;
-  std::optional<HostLock> lock_;        // a host's; held until the file is closed
-  std::optional<Dispenser> dispenser_;  // a host's
-  std::unique_ptr<Journal> journal_;    // a host's
+  std::optional<HostLock> lock_;            // a host's; held until the file is closed
+  std::optional<Dispenser> dispenser_;      // a host's
+  std::unique_ptr<Journal> journal_;        // a host's
+  std::unordered_set<int64_t> old_claims_;  // of rows that a dead process may have sent
   std::unique_ptr<Writer> writer_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<bool> consuming_{false};  // shards_ is complete

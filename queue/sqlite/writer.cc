@@ -83,6 +83,8 @@ Status Writer::Prepare() {
               "DELETE FROM dead_letters WHERE at < ?1 AND seq IN "
               "(SELECT seq FROM dead_letters ORDER BY seq LIMIT ?2)") &&
       prepare(find_request_, "SELECT digest FROM requests WHERE id = ?1") &&
+      prepare(insert_claim_, "INSERT OR IGNORE INTO claims (seq) VALUES (?1)") &&
+      prepare(delete_claim_, "DELETE FROM claims WHERE seq = ?1") &&
       prepare(insert_request_, "INSERT INTO requests (id, at, digest) VALUES (?1, ?2, ?3)") &&
       prepare(prune_requests_,
               "DELETE FROM requests WHERE at < ?1 AND seq IN "
@@ -122,15 +124,11 @@ Status Writer::Publish(NewRows rows) {
   return {};
 }
 
-void Writer::Settle(std::vector<Settlement> settlements) {
+void Writer::Settle(HostWork work) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (incoming_settlements_.empty()) {
-      incoming_settlements_ = std::move(settlements);
-    } else {
-      std::move(settlements.begin(), settlements.end(), std::back_inserter(incoming_settlements_));
-    }
+    incoming_work_.Append(std::move(work));
     wake = std::exchange(waiting_, false);
   }
   if (wake) eventfd_write(wake_fd_.get(), 1);
@@ -175,7 +173,7 @@ void Writer::Run() {
     if (dispenser_ != nullptr) TendHost();
     {
       const std::lock_guard lock(mutex_);
-      const bool idle = incoming_rows_.empty() && incoming_settlements_.empty();
+      const bool idle = incoming_rows_.empty() && incoming_work_.empty();
       if (abandon_.load() || (stopping_ && idle && unsettled_.empty())) break;
     }
     Wait();
@@ -184,7 +182,7 @@ void Writer::Run() {
   {
     const std::lock_guard lock(mutex_);
     refused = std::exchange(incoming_rows_, {});
-    all_written_ = refused.empty() && incoming_settlements_.empty() && unsettled_.empty();
+    all_written_ = refused.empty() && incoming_work_.empty() && unsettled_.empty();
   }
   Answer(refused, Status::Unavailable("the queue was closed before the disk took the event: repeat with the same id"));
   // Statements first: a connection with live statements stays open.
@@ -203,6 +201,8 @@ void Writer::Run() {
                                &insert_request_,
                                &prune_requests_,
                                &insert_status_recipient_,
+                               &insert_claim_,
+                               &delete_claim_,
                                &prune_status_recipients_,
                                &insert_[0],
                                &insert_[1],
@@ -221,8 +221,7 @@ void Writer::Run() {
 std::vector<NewRows> Writer::TakeIncoming() {
   std::vector<NewRows> published;
   const std::lock_guard lock(mutex_);
-  std::move(incoming_settlements_.begin(), incoming_settlements_.end(), std::back_inserter(unsettled_));
-  incoming_settlements_.clear();
+  unsettled_.Append(std::exchange(incoming_work_, {}));
   if (incoming_bytes_ <= kMaxTransactionBytes) {
     incoming_bytes_ = 0;
     published.swap(incoming_rows_);
@@ -243,13 +242,13 @@ void Writer::Commit(std::vector<NewRows>& published) {
   // `retry` alone writes `state`: does the file take anything again?
   if (published.empty() && !settle && !retry) return;
 
-  static const std::vector<Settlement> kNone;
+  static const HostWork kNone;
   Status status = Transact(published, settle ? unsettled_ : kNone);
   const size_t size = published.size();
   Answer(published, status);
   // New events must not keep ended turns from the disk: alone they may fit.
   if (!status.ok() && settle && size > 0) status = Transact({}, unsettled_);
-  if (status.ok() && settle) unsettled_.clear();
+  if (status.ok() && settle) unsettled_ = {};
   SetHealth(status);
   if (status.ok() && unsettled_.empty()) {
     retry_at_boot_ms_ = 0;
@@ -258,13 +257,13 @@ void Writer::Commit(std::vector<NewRows>& published) {
   }
 }
 
-Status Writer::Transact(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements) {
+Status Writer::Transact(const std::vector<NewRows>& published, const HostWork& work) {
   FileState state;
-  const bool written = Write(published, settlements, state);
+  const bool written = Write(published, work, state);
   if (written && commit_.Run()) {
     commits_.fetch_add(1);
     ShowState(state);
-    Announce(published, settlements);
+    Announce(published, work);
     return {};
   }
   Status failure = database_.Failure();
@@ -275,15 +274,17 @@ Status Writer::Transact(const std::vector<NewRows>& published, const std::vector
   return failure;
 }
 
-bool Writer::Write(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements,
-                   FileState& state) {
+bool Writer::Write(const std::vector<NewRows>& published, const HostWork& work, FileState& state) {
   if (!begin_.Run() || !ReadState(state)) return false;
   fates_.assign(published.size(), Fate::kWritten);
   for (size_t i = 0; i < published.size(); ++i) {
     if (!published[i].request_id.empty() && !Remember(published[i], fates_[i])) return false;
     if (fates_[i] == Fate::kWritten && !WriteRows(published[i], state)) return false;
   }
-  for (const Settlement& settlement : settlements) {
+  for (const ClaimChange& claim : work.claims) {
+    if (!WriteClaim(claim)) return false;
+  }
+  for (const Settlement& settlement : work.settlements) {
     if (!WriteSettlement(settlement, state)) return false;
   }
   write_state_.Bind(1, state.next_seq);
@@ -324,12 +325,19 @@ bool Writer::WriteStatus(const StatusRow& status) {
   return insert_status_.Run() && InsertStatusRecipients(insert_status_recipient_, status.recipient_hashes);
 }
 
+bool Writer::WriteClaim(const ClaimChange& claim) {
+  Statement& write = claim.claimed ? insert_claim_ : delete_claim_;
+  write.Bind(1, claim.seq);
+  return write.Run();
+}
+
 bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
   const RowRef& row = settlement.row;
   Statement& remove = row.deferred ? delete_deferred_ : delete_[IndexOf(row.priority)];
   remove.Bind(1, row.seq);
   if (!remove.Run()) return false;
   (row.deferred ? state.deferred : state.events[IndexOf(row.priority)]) -= database_.ChangedRows();
+  if (settlement.claimed && !WriteClaim({row.seq, false})) return false;
 
   for (const DeferredRow& copy : settlement.deferred) {
     insert_deferred_.Bind(1, state.next_seq++);
@@ -371,8 +379,11 @@ void Writer::ShowState(const FileState& state) {
   deferred_in_file_.store(state.deferred);
 }
 
-void Writer::Announce(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements) {
-  for (const Settlement& settlement : settlements) {
+void Writer::Announce(const std::vector<NewRows>& published, const HostWork& work) {
+  for (const ClaimChange& claim : work.claims) {
+    if (claim.claimed) dispenser_->Claimed(claim.shard, claim.seq);
+  }
+  for (const Settlement& settlement : work.settlements) {
     deferred_.fetch_add(settlement.deferred.size());
     dead_lettered_.fetch_add(settlement.dead_letters.size());
     const Priority priority = settlement.row.priority;
@@ -380,7 +391,7 @@ void Writer::Announce(const std::vector<NewRows>& published, const std::vector<S
     if (settlement.row.deferred) dispenser_->Settled(priority, settlement.row.seq);
     if (settlement.marks.slot() != nullptr) journal_->Release(settlement.marks);
   }
-  completed_.fetch_add(settlements.size());
+  completed_.fetch_add(work.settlements.size());
   std::array<size_t, kPriorities> written{};
   for (size_t i = 0; i < published.size(); ++i) {
     if (fates_[i] != Fate::kWritten) continue;
@@ -474,7 +485,7 @@ void Writer::Wait() {
   }
   {
     const std::lock_guard lock(mutex_);
-    if (!incoming_rows_.empty() || !incoming_settlements_.empty()) return;
+    if (!incoming_rows_.empty() || !incoming_work_.empty()) return;
     waiting_ = true;
   }
   std::array<pollfd, 2> fds{{{wake_fd_.get(), POLLIN, 0}, {dispenser_ != nullptr ? pipe_.fd() : -1, POLLIN, 0}}};

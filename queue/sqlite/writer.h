@@ -32,8 +32,8 @@ class Writer {
 
   // `rows.done` is called from the writer's thread, unless an error is returned.
   Status Publish(NewRows rows);
-  // Takes turns that have ended; they are kept and tried again until the file has them.
-  void Settle(std::vector<Settlement> settlements);
+  // Takes turns that have ended, and claims; they are kept and tried again until the file has them.
+  void Settle(HostWork work);
 
   // Writes what it was given, answers every publisher and closes the file. False: some did not make it by the deadline.
   bool Stop(int64_t deadline_boot_ms);
@@ -59,15 +59,16 @@ class Writer {
   void Run();
   std::vector<NewRows> TakeIncoming();
   void Commit(std::vector<NewRows>& published);
-  Status Transact(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements);
-  bool Write(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements, FileState& state);
+  Status Transact(const std::vector<NewRows>& published, const HostWork& work);
+  bool Write(const std::vector<NewRows>& published, const HostWork& work, FileState& state);
   bool WriteRows(const NewRows& rows, FileState& state);
   bool Remember(const NewRows& rows, Fate& fate);
   bool WriteStatus(const StatusRow& status);
+  bool WriteClaim(const ClaimChange& claim);
   bool WriteSettlement(const Settlement& settlement, FileState& state);
   bool ReadState(FileState& state);
   void ShowState(const FileState& state);
-  void Announce(const std::vector<NewRows>& published, const std::vector<Settlement>& settlements);
+  void Announce(const std::vector<NewRows>& published, const HostWork& work);
   void Answer(std::vector<NewRows>& published, const Status& status);
   void SetHealth(const Status& status);
   void TendHost();
@@ -82,9 +83,10 @@ class Writer {
   Statement insert_deferred_, delete_deferred_, insert_dead_letter_, insert_status_, insert_status_recipient_,
       prune_status_, prune_status_recipients_, prune_dead_letters_;
   Statement find_request_, insert_request_, prune_requests_;
-  std::vector<Fate> fates_;            // of what the last transaction was given to publish
-  std::vector<Settlement> unsettled_;  // ended turns the file does not have yet
-  int64_t retry_at_boot_ms_ = 0;       // after a failure: the next try; 0 = the last transaction went well
+  Statement insert_claim_, delete_claim_;
+  std::vector<Fate> fates_;       // of what the last transaction was given to publish
+  HostWork unsettled_;            // what the file does not have yet
+  int64_t retry_at_boot_ms_ = 0;  // after a failure: the next try; 0 = the last transaction went well
   int64_t prune_at_boot_ms_ = 0;
   int64_t busy_since_boot_ms_ = 0;
   int64_t seen_version_ = -1;  // PRAGMA data_version: changes when another process commits
@@ -104,7 +106,7 @@ class Writer {
   mutable std::mutex mutex_;  // guards the rest
   std::condition_variable finished_changed_;
   std::vector<NewRows> incoming_rows_;
-  std::vector<Settlement> incoming_settlements_;
+  HostWork incoming_work_;
   size_t incoming_bytes_ = 0;  // of rows
   bool waiting_ = false;       // the thread sleeps until wake_fd_ is written
   bool stopping_ = false;

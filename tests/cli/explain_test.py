@@ -63,9 +63,12 @@ class Explain(e2e.TestCase):
                 self.assertIn(f"\nretries     {count}: {reason}; if the server", text)
                 waits = ["now", "after 1m30s", "after 1h1m30s", "after 2h1m30s", "after 3h1m30s"]
                 self.assertEqual(re.findall(r"\d{4}-\d\d-\d\dT\S+Z \((.*)\)", text), waits[: count + 1])
-                self.assertTrue(text.endswith("then it is a dead letter: attempts_exhausted\n"))
+                self.assertIn("\n            then it is a dead letter: attempts_exhausted\nin doubt    ", text)
+                self.assertTrue(text.endswith("no answer came, it goes again (retry.in_doubt)\n"), text)
         text = self.explain(NOTICE, retry="{ max_retries: 9, backoff: [1h], max_age: 2h }")
-        self.assertTrue(text.endswith("(after 2h)\n            then it is a dead letter: max_age\n"), text)
+        self.assertIn("(after 2h)\n            then it is a dead letter: max_age\n", text)
+        text = self.explain(NOTICE, retry="{ in_doubt: dead_letter }")
+        self.assertTrue(text.endswith("no answer came, it is a dead letter (retry.in_doubt)\n"), text)
 
     def test_limits(self):
         self.assertIn("limits      none; where a provider says", self.explain(NOTICE))

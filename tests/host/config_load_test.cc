@@ -168,7 +168,7 @@ transports:
   a: { plugin: smtp, sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad }
   b: { plugin: file }
 routes: [ { use: [b] } ]
-retry: { max_retries: 5, max_retries_limit: 9, backoff: [1s, 2m], max_age: 1d }
+retry: { max_retries: 5, max_retries_limit: 9, backoff: [1s, 2m], max_age: 1d, in_doubt: dead_letter }
 limits: { max_event: 10KiB }
 api: { listen: "127.0.0.1:81" }
 admin: { listen: "[::1]:82" }
@@ -192,6 +192,8 @@ log: { level: debug, format: json }
   EXPECT_EQ(config->retry.max_retries_limit, 9);
   EXPECT_EQ(config->retry.backoff_ms, (std::vector<int64_t>{1'000, 120'000}));
   EXPECT_EQ(config->retry.max_age_ms, 86'400'000);
+  EXPECT_EQ(config->retry.in_doubt, WhenInDoubt::kDeadLetter);
+  EXPECT_TRUE(config->queue.at_most_once);
   EXPECT_EQ(config->limits.max_bytes, 10'240u);
   EXPECT_EQ(config->queue.max_event_bytes, 10'240u);
   EXPECT_EQ(config->api.port, 81);

@@ -42,6 +42,8 @@ class FakeQueue final : public Queue, public ShardQueue {
     int completed = 0;
     int abandoned = 0;
     int forwarded = 0;
+    int claims = 0;
+    bool claimed = false;  // asked for and not taken back
 
     bool over() const { return completed + abandoned + forwarded > 0; }
   };
@@ -93,6 +95,17 @@ class FakeQueue final : public Queue, public ShardQueue {
   void TakeForwarded() {
     const std::lock_guard lock(mutex_);
     takes_forwarded_ = true;
+  }
+  // What is claimed from now on becomes durable by GrantClaims only.
+  void HoldClaims() {
+    const std::lock_guard lock(mutex_);
+    holds_claims_ = true;
+  }
+  void GrantClaims() {
+    const std::lock_guard lock(mutex_);
+    granted_.insert(granted_.end(), asked_.begin(), asked_.end());
+    asked_.clear();
+    Wake();
   }
 
   // ShardQueue
@@ -155,6 +168,26 @@ class FakeQueue final : public Queue, public ShardQueue {
     turns.insert(turns.end(), revoked_.begin(), revoked_.end());
     revoked_.clear();
   }
+  void Claim(TurnId turn) override {
+    const std::lock_guard lock(mutex_);
+    ++turns_[turn].claims;
+    turns_[turn].claimed = true;
+    (holds_claims_ ? asked_ : granted_).push_back(turn);
+    if (!holds_claims_) Wake();
+    changed_.notify_all();
+  }
+  void Unclaim(TurnId turn) override {
+    const std::lock_guard lock(mutex_);
+    turns_[turn].claimed = false;
+    std::erase(asked_, turn);
+    std::erase(granted_, turn);
+    changed_.notify_all();
+  }
+  void TakeClaimed(std::vector<TurnId>& turns) override {
+    const std::lock_guard lock(mutex_);
+    turns.insert(turns.end(), granted_.begin(), granted_.end());
+    granted_.clear();
+  }
   void Flush() override {}
 
   // Queue
@@ -166,6 +199,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     wake_fd_ = wake_fds.at(0);
     std::this_thread::sleep_for(std::chrono::milliseconds(start_takes_ms));
+    stopped_ = false;
     return {};
   }
   ShardQueue& shard(size_t) override { return *this; }
@@ -204,6 +238,9 @@ class FakeQueue final : public Queue, public ShardQueue {
   std::deque<Waiting> waiting_;
   std::map<TurnId, Turn> turns_;
   std::vector<TurnId> revoked_;
+  std::vector<TurnId> asked_;
+  std::vector<TurnId> granted_;
+  bool holds_claims_ = false;
   TurnId last_turn_ = 0;
   bool stopped_ = false;
   bool takes_forwarded_ = false;

@@ -48,6 +48,18 @@ TEST(RetryPolicy, TransientAndInDoubtCostAnAttemptAndFollowTheBackoff) {
   }
 }
 
+TEST(RetryPolicy, InDoubtIsADeadLetterWhereNothingMayGoTwice) {
+  RetryConfig config = Config();
+  config.in_doubt = WhenInDoubt::kDeadLetter;
+  AttemptFacts facts = Facts(POSTBUS_IN_DOUBT);
+  const Decision expected = {.action = Action::kDeadLetter, .reason = "in_doubt"};
+  EXPECT_EQ(Decide(config, facts), expected);
+  facts.expires_in_ms = 1;  // neither is it expired: it may have been sent
+  facts.age_ms = config.max_age_ms;
+  EXPECT_EQ(Decide(config, facts), expected);
+  EXPECT_EQ(Decide(config, Facts(POSTBUS_TRANSIENT)).action, Action::kDefer) << "that one was certainly not sent";
+}
+
 TEST(RetryPolicy, NeverRetryDeadLettersTheFirstTransientOutcome) {
   AttemptFacts facts = Facts(POSTBUS_TRANSIENT);
   facts.max_retries = 0;

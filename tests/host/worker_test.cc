@@ -1044,6 +1044,169 @@ TEST_F(WorkerTest, EveryTurnEndsExactlyOnceWhileReloadsFlipTheRoute) {
   EXPECT_FALSE(worker_->Tend());
 }
 
+class AtMostOnceTest : public WorkerTest {
+ protected:
+  AtMostOnceTest() { config_.retry.in_doubt = WhenInDoubt::kDeadLetter; }
+
+  bool AwaitClaim(TurnId turn, int claims = 1) {
+    return AwaitThat([&] { return queue_.turns()[turn].claims == claims; });
+  }
+};
+
+TEST_F(AtMostOnceTest, NoMailGoesBeforeItsClaimIsDurable) {
+  Start();
+  queue_.HoldClaims();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 100; ++i) turns.push_back(queue_.Add(Event("\"accepted+" + std::to_string(i) + "@x.org\"")));
+  for (const TurnId turn : turns) ASSERT_TRUE(AwaitClaim(turn));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(Recorded(), "");
+  queue_.GrantClaims();
+  for (const TurnId turn : turns) {
+    const auto ended = queue_.Await(turn);
+    EXPECT_EQ(ended.completed, 1);
+    EXPECT_EQ(ended.reports.at(0).change, Change::kSent);
+    EXPECT_EQ(ended.claims, 1);
+  }
+}
+
+TEST_F(AtMostOnceTest, WithRetryNothingIsClaimed) {
+  config_.retry.in_doubt = WhenInDoubt::kRetry;
+  Start();
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).claims, 0);
+}
+
+TEST_F(AtMostOnceTest, AMailInDoubtIsADeadLetter) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["in_doubt@x.org","accepted@x.org","transient@x.org"])")));
+  ASSERT_EQ(turn.dead_letters.size(), 1u);
+  EXPECT_EQ(turn.dead_letters[0].outcome_class, "in_doubt");
+  EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet{0b001});
+  ASSERT_EQ(turn.deferred.size(), 1u);
+  EXPECT_EQ(turn.deferred[0].recipients, RecipientSet{0b100}) << "what was certainly not sent comes again";
+  EXPECT_EQ(turn.completed, 1);
+}
+
+TEST_F(AtMostOnceTest, WhatADeadHostClaimedIsADeadLetterWhateverTheConfigurationSaysNow) {
+  for (const WhenInDoubt now : {WhenInDoubt::kDeadLetter, WhenInDoubt::kRetry}) {
+    config_.retry.in_doubt = now;
+    Start();
+    PastTurn past;
+    past.claimed = true;
+    past.accepted = RecipientSet{0b010};
+    EventHeaders headers;
+    headers.recipients = RecipientSet{0b011};
+    const std::string event = Event(R"(["a@x.org","b@x.org","c@x.org"])");
+    const auto turn = queue_.Await(queue_.Add(event, headers, Priority::kNormal, past));
+    EXPECT_EQ(turn.completed, 1);
+    ASSERT_EQ(turn.dead_letters.size(), 1u);
+    EXPECT_EQ(turn.dead_letters[0].outcome_class, "in_doubt");
+    EXPECT_EQ(turn.dead_letters[0].recipients, RecipientSet{0b001})
+        << "not whom it was accepted for, not whom it is not about";
+    EXPECT_EQ(Recorded(), "");
+    worker_.reset();
+  }
+}
+
+TEST_F(AtMostOnceTest, AMailThatWaitsGivesItsClaimBackAndAsksAgain) {
+  Start();
+  const TurnId turn = queue_.Add(Event("\"not-sent-once@x.org\""));
+  const auto ended = queue_.Await(turn);
+  EXPECT_EQ(ended.completed, 1);
+  EXPECT_EQ(ended.reports.at(0).change, Change::kSent);
+  EXPECT_EQ(ended.claims, 2);
+
+  std::ofstream(fault_file_) << "x";
+  const TurnId waits = queue_.Add(Event("\"fault-while-file@x.org\""));
+  ASSERT_TRUE(AwaitClaim(waits));
+  EXPECT_TRUE(AwaitThat([&] { return !queue_.turns()[waits].claimed; })) << "nobody is to doubt it while it waits";
+  // Nor are those claimed that wait behind it, while the transport is left alone.
+  const TurnId behind = queue_.Add(Event("\"accepted@x.org\""));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue& queue) { return queue.taken() == 3; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_LE(int{queue_.turns()[waits].claimed} + int{queue_.turns()[behind].claimed}, 1);
+  std::filesystem::remove(fault_file_);
+  EXPECT_EQ(queue_.Await(waits).reports.back().change, Change::kSent);
+  EXPECT_EQ(queue_.Await(behind).reports.back().change, Change::kSent);
+}
+
+TEST_F(AtMostOnceTest, WhereSomeAreSentTheClaimOfTheOthersStays) {
+  Start();
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["accepted@x.org","not-sent-once@x.org"])")));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_EQ(turn.claims, 1);
+  RecipientSet sent;
+  for (const StatusRecord& report : turn.reports) sent.bits |= report.recipients.bits;
+  EXPECT_EQ(sent, RecipientSet::All(2));
+}
+
+TEST_F(AtMostOnceTest, WhatIsRevokedOrDrainedBeforeItsClaimIsDurableIsHandedBack) {
+  Start();
+  queue_.HoldClaims();
+  const TurnId revoked = queue_.Add(Event("\"accepted@x.org\""));
+  const TurnId drained = queue_.Add(Event("\"accepted+2@x.org\""));
+  ASSERT_TRUE(AwaitClaim(revoked) && AwaitClaim(drained));
+  queue_.Revoke(revoked);
+  EXPECT_EQ(queue_.Await(revoked).abandoned, 1);
+  queue_.GrantClaims();  // of a turn that is over, too
+  EXPECT_EQ(queue_.Await(drained).completed, 1);
+  const TurnId last = queue_.Add(Event("\"accepted+3@x.org\""));
+  ASSERT_TRUE(AwaitClaim(last));
+  EXPECT_TRUE(worker_->Drain(BootTimeMs() + 10'000));
+  EXPECT_EQ(queue_.turns()[last].abandoned, 1);
+}
+
+TEST_F(AtMostOnceTest, AHighOneWaitsForNoneOfTheClaimsOfOthers) {
+  config_.transports[0].rate_limit = {.per_second = 5, .burst = 1, .per_domain = {}};
+  Start();
+  for (int i = 0; i < 50; ++i) {
+    const std::string to = "\"accepted+" + std::to_string(i) + "@x.org\"";
+    queue_.Add(Event(to, "", ",\"priority\":\"low\""), {}, Priority::kLow);
+  }
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue& queue) { return queue.taken() == 50; }));
+  const TurnId turn = queue_.Add(Event("\"accepted+high@x.org\"", "", ",\"priority\":\"high\""), {}, Priority::kHigh);
+  queue_.Await(turn);
+  int sent_before = 0;
+  int claimed = 0;
+  for (const auto& [id, each] : queue_.turns()) {
+    sent_before += id != turn ? each.completed : 0;
+    claimed += each.over() ? 0 : each.claimed ? 1 : 0;
+  }
+  EXPECT_LT(sent_before, 25);
+  EXPECT_LE(claimed, 3) << "a slow transport claims no more than it takes soon";
+}
+
+TEST_F(AtMostOnceTest, EveryTurnEndsExactlyOnceWhileReloadsFlipTheRoute) {
+  config_.host.threads = 1;
+  AddBackup();
+  Start();
+  const TransportConfig primary = config_.transports[0];
+  const TransportConfig backup = config_.transports[1];
+  const char* words[] = {"accepted", "transient", "not-sent-once", "fault-once", "hold"};
+  constexpr int kReloads = 10;
+  constexpr int kEach = 100;
+  for (int reload = 0; reload < kReloads; ++reload) {
+    for (int i = 0; i < kEach; ++i) {
+      const std::string number = std::to_string(reload * kEach + i);
+      queue_.Add(Event("\"" + std::string(words[i % 5]) + "+" + number + "@x.org\"", "e" + number));
+    }
+    config_.transports = {reload % 2 == 0 ? backup : primary};
+    config_.routes.front().use = {config_.transports[0].name};
+    Reload();
+  }
+  EXPECT_TRUE(worker_->Drain(BootTimeMs() + 30'000));
+  int completed = 0;
+  for (int i = 1; i <= kReloads * kEach; ++i) {
+    const auto turn = queue_.turns()[static_cast<TurnId>(i)];
+    ASSERT_LE(turn.completed + turn.abandoned, 1) << "event " << i;
+    if (turn.completed == 0) continue;
+    ++completed;
+    ASSERT_GE(turn.claims, 1) << "event " << i << " went without a claim";
+  }
+  EXPECT_GT(completed, 0);
+  EXPECT_FALSE(worker_->Tend());
+}
+
 TEST(GenerationTest, KeysThatNeedARestartAreNamed) {
   const Config current;
   Config next;
@@ -1052,9 +1215,10 @@ TEST(GenerationTest, KeysThatNeedARestartAreNamed) {
   next.host.drain_timeout_ms = 1;
   EXPECT_EQ(KeysThatNeedRestart(current, next), "");
   next.queue.kafka.topic = "other";
+  next.retry.in_doubt = WhenInDoubt::kDeadLetter;
   next.host.threads = 7;
   next.api.port = 1;
-  EXPECT_EQ(KeysThatNeedRestart(current, next), "queue.kafka.topic, host.threads, api.listen");
+  EXPECT_EQ(KeysThatNeedRestart(current, next), "queue.kafka.topic, retry.in_doubt, host.threads, api.listen");
 }
 
 TEST_F(WorkerTest, AnotherPluginThanTheOneThatIsPinnedIsRefused) {

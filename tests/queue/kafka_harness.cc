@@ -1,4 +1,5 @@
 // The conformance suite's harness for Kafka: topics and a group of its own on the real broker of the test run.
+#include <filesystem>
 #include <stdexcept>
 
 #include "queue/kafka/kafka_dead_letters.h"
@@ -16,8 +17,12 @@ class KafkaHarness : public QueueHarness {
   explicit KafkaHarness(std::unique_ptr<kafka::TestDeployment> deployment) : deployment_(std::move(deployment)) {}
 
   Result<std::unique_ptr<Queue>> Open(Role role) override {
-    return kafka::OpenKafkaQueue(deployment_->config(), role, [](LogLevel, std::string_view) {});
+    QueueConfig config = deployment_->config();
+    config.at_most_once = at_most_once;
+    return kafka::OpenKafkaQueue(config, role, [](LogLevel, std::string_view) {});
   }
+
+  void DeleteJournals() override { std::filesystem::remove_all(deployment_->config().state_dir + "/journal"); }
 
   std::vector<StoredDeadLetter> DeadLetters() override {
     std::vector<StoredDeadLetter> letters;

@@ -29,6 +29,9 @@ class QueueHarness {
  public:
   virtual ~QueueHarness() = default;
 
+  // Of the queues opened from now on: QueueConfig::at_most_once.
+  bool at_most_once = false;
+
   // Opens the queue; one host and any number of producers may be open at once. Reopening after a kill uses this, too.
   virtual Result<std::unique_ptr<Queue>> Open(Role role) = 0;
 
@@ -36,6 +39,9 @@ class QueueHarness {
   // offsets (read after the call began) of all partitions. Order matters only among records of one id.
   virtual std::vector<StoredDeadLetter> DeadLetters() = 0;
   virtual std::vector<StatusRecord> StatusRecords() = 0;
+
+  // As if the machine had lost them. REQUIRES: no host is open.
+  virtual void DeleteJournals() = 0;
 
   // As `postbus dlq` opens them.
   virtual Result<std::unique_ptr<postbus::DeadLetters>> OpenDeadLetters() = 0;

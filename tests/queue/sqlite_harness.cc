@@ -24,8 +24,11 @@ class SqliteHarness : public QueueHarness {
   ~SqliteHarness() override { std::filesystem::remove_all(directory_); }
 
   Result<std::unique_ptr<Queue>> Open(Role role) override {
+    config_.at_most_once = at_most_once;
     return sqlite::OpenSqliteQueue(config_, role, [](LogLevel, std::string_view) {});
   }
+
+  void DeleteJournals() override { std::filesystem::remove(config_.sqlite.path + ".host-journal"); }
 
   std::vector<StoredDeadLetter> DeadLetters() override {
     std::vector<StoredDeadLetter> letters;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "queue/kafka/offset_map.h"
 #include "queue/kafka/topics.h"
 #include "tests/queue/kafka/kafka_test.h"
 
@@ -216,6 +217,47 @@ TEST_F(KafkaQueueTest, AJournalOfAnotherMajorStopsItsPartition) {
   QueuedEvent event;
   EXPECT_FALSE(host->Next(event, 200));
   EXPECT_TRUE(host->Stop());
+}
+
+// By a host that is no more, and of which this one knows nothing.
+TEST_F(KafkaQueueTest, WhatIsClaimedInTheMapIsTold) {
+  WriteEvents(3);
+  deployment_->Commit(group(), topic(), 0, 0, EncodeOffsetMap({0, 2, {{0, false}, {1, true}}}));
+  auto host = OpenHost();
+  std::vector<bool> claimed;
+  for (int i = 0; i < 3; ++i) {
+    QueuedEvent event;
+    ASSERT_TRUE(host->Next(event));
+    claimed.push_back(event.past.claimed);
+    if (i == 1) host->shard().Unclaim(event.turn);  // not ours to take back
+    host->shard().Abandon(event.turn);
+  }
+  EXPECT_EQ(claimed, (std::vector<bool>{false, true, false}));
+  EXPECT_TRUE(host->Stop());
+  const auto [offset, map] = deployment_->Committed(group(), topic(), 0);
+  EXPECT_EQ(map, EncodeOffsetMap({0, 2, {{0, false}, {1, true}}})) << "it stays, whoever comes next";
+}
+
+TEST_F(KafkaQueueTest, AParkedRecordThatWasClaimedIsADeadLetter) {
+  const std::string delay = deployment_->topic("-delay-5s");
+  const int64_t due = UnixTimeMs() + 1'000;
+  for (const char* id : {"claimed", "not"}) {
+    deployment_->Write(delay, 0, id, "value", {{"postbus-id", id}, {"postbus-due", std::to_string(due)}});
+  }
+  deployment_->Commit(group() + "-delay", delay, 0, 0, EncodeOffsetMap({0, 1, {{0, true}}}));
+  config_.at_most_once = true;
+  auto host = OpenHost();
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.id, "not");
+  host->Complete(event);
+  EXPECT_FALSE(host->Next(event, 300));
+  EXPECT_TRUE(host->Stop());
+  const auto letters = deployment_->ReadAll(deployment_->topic("-dlq"));
+  ASSERT_EQ(letters.size(), 1u);
+  EXPECT_EQ(letters[0].key, "claimed");
+  EXPECT_EQ(letters[0].Header("postbus-class"), "in_doubt");
+  EXPECT_EQ(deployment_->Committed(group() + "-delay", delay, 0), (std::pair<int64_t, std::string>{2, ""}));
 }
 
 TEST_F(KafkaQueueTest, WithoutACommitOnATopicUsedBeforeItAsksWhereToBegin) {

@@ -118,6 +118,55 @@ TEST_F(MockClusterTest, AMapThatKafkaRefusesIsLeftOutWithAnAlarm) {
   EXPECT_TRUE(host->Stop());
 }
 
+TEST_F(MockClusterTest, NoClaimIsDurableAndNoCopyWrittenWhileKafkaTakesNoCommit) {
+  config_.at_most_once = true;
+  for (int i = 0; i < 2; ++i) deployment_->Write(config_.kafka.topic, 0, "key", "value");
+  auto host = OpenSettledHost();
+  std::array<QueuedEvent, 2> events;
+  for (QueuedEvent& event : events) ASSERT_TRUE(host->Next(event));
+  Fail(kOffsetCommitRequest, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, 10'000);
+  host->shard().Claim(events[0].turn);
+  host->shard().Defer(events[1].turn, {.recipients = {0b1},
+                                       .due_unix_ms = UnixTimeMs() + 600'000,
+                                       .attempt = 1,
+                                       .outcome_class = "transient",
+                                       .value = "second"});
+  host->Complete(events[1]);
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().commit_failures >= 3; }));
+  std::vector<TurnId> claimed;
+  host->shard().TakeClaimed(claimed);
+  EXPECT_EQ(claimed, std::vector<TurnId>());
+  EXPECT_EQ(deployment_->ReadAll(deployment_->topic("-delay-10m")).size(), 0u);
+  FailNoMore(kOffsetCommitRequest);
+  EXPECT_TRUE(WaitUntil([&] {
+    host->shard().TakeClaimed(claimed);
+    return !claimed.empty();
+  }));
+  EXPECT_EQ(claimed, std::vector<TurnId>{events[0].turn});
+  host->Complete(events[0]);
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 2; }));
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(deployment_->ReadAll(deployment_->topic("-delay-10m")).size(), 1u);
+}
+
+TEST_F(MockClusterTest, WithoutMapsNoClaimIsDurable) {
+  config_.at_most_once = true;
+  for (int i = 0; i < 2; ++i) deployment_->Write(config_.kafka.topic, 0, "key", "value");
+  auto host = OpenSettledHost();
+  std::array<QueuedEvent, 2> events;
+  for (QueuedEvent& event : events) ASSERT_TRUE(host->Next(event));
+  Fail(kOffsetCommitRequest, RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE, 1);
+  host->shard().Claim(events[1].turn);
+  host->Complete(events[0]);
+  EXPECT_TRUE(WaitUntil([&] { return Committed().first == 1; }));
+  std::vector<TurnId> claimed;
+  host->shard().TakeClaimed(claimed);
+  EXPECT_EQ(claimed, std::vector<TurnId>());
+  EXPECT_NE(alarms().find("offset.metadata.max.bytes"), std::string::npos) << alarms();
+  host->shard().Abandon(events[1].turn);
+  EXPECT_TRUE(host->Stop());
+}
+
 // The commit lease: a new owner would repeat what is not committed.
 TEST_F(MockClusterTest, ThePermitLapsesWhileTooMuchIsUncommitted) {
   std::vector<std::pair<std::string, std::string>> events(1003, {"key", "value"});

@@ -4,7 +4,8 @@
 // What must hold in all of them:
 //   - a commit vouches for exactly the records whose turn is over, so no record is ever skipped;
 //   - records dispatched again <= completed after the last commit + in flight, at each death of a tracker;
-//   - a durable claim is never sent again; at most once means once;
+//   - a durable claim is never sent again, unless the journal of the host that made it proves that it was not sent; at
+//     most once means once, whoever of two hosts gets the partition;
 //   - a map is at most kMaxMapText bytes; at most kMaxIncomplete records are in flight; the partition never gets stuck.
 //
 // POSTBUS_PROPERTY_RUNS schedules (100 000) from POSTBUS_PROPERTY_SEED (1) on. A failure names the seed of its
@@ -80,6 +81,7 @@ struct Model {
 
 struct Totals {
   uint64_t begun = 0, again = 0, commits = 0, deaths = 0, ignored = 0, used = 0, closed = 0, claimed = 0, unknown = 0;
+  uint64_t proven = 0, handed_back = 0;
   size_t longest = 0, most_in_flight = 0;
 };
 
@@ -104,6 +106,7 @@ class Schedule {
     }
     claim_percent_ = random_.Percent(60) ? 0 : random_.Percent(50) ? 100 : 30;
     for (size_t i = 0; i < records; ++i) at_most_once_.push_back(random_.Percent(claim_percent_));
+    for (std::vector<char>& unsent : journal_) unsent.resize(records);
     gone_.resize(records);
     settled_.resize(records);
     sent_.resize(records);
@@ -221,6 +224,8 @@ class Schedule {
     acknowledged_ = 0;
     pending_.reset();
     held_.reset();
+    host_ = random_.Below(std::size(journal_));
+    if (random_.Percent(5)) std::fill(journal_[host_].begin(), journal_[host_].end(), false);  // it lost its journal
   }
 
   void Fetch(size_t count) {
@@ -252,8 +257,11 @@ class Schedule {
       Require(admission == model_.Begin(i), "admission as in the model");
       if (admission == Admission::kComplete) Require(settled_[i], "skipped only when settled");
       if (admission == Admission::kDispatch || admission == Admission::kClaimed) {
-        jobs_.push_back({i, admission == Admission::kClaimed, {}, false});
+        char& unsent = journal_[host_][i];
+        if (admission == Admission::kDispatch) unsent = false;
+        jobs_.push_back({i, admission == Admission::kClaimed && !unsent, {}, false});
         totals_->claimed += admission == Admission::kClaimed ? 1 : 0;
+        totals_->proven += unsent;
       }
       if (admission == Admission::kDispatch && !at_most_once_[i]) Send(&jobs_.back());
       Require(tracker_->in_flight() <= tracker_->incomplete() && tracker_->incomplete() <= kMaxIncomplete,
@@ -280,6 +288,13 @@ class Schedule {
     Require(!at_most_once_[job->i] || !claims_hold_, "at most once");
   }
 
+  void Unclaim(Job* job) {
+    journal_[host_][job->i] = false;  // before another host may claim it
+    tracker_->Unclaim(log_[job->i]);
+    model_.claimed[job->i] = false;
+    job->claim.reset();
+  }
+
   // Takes a job one step on.
   void Work(size_t index, bool hurry) {
     Job& job = jobs_[index];
@@ -293,11 +308,12 @@ class Schedule {
         }
         model_.claimed[job.i] = true;
       } else if (!hurry && random_.Percent(10)) {
-        tracker_->Unclaim(log_[job.i]);
-        model_.claimed[job.i] = false;
-        job.claim.reset();
+        Unclaim(&job);
       }
       if (!job.claim || tracker_->committed_generation() < *job.claim) return;
+      journal_[host_][job.i] = true;
+      if (!hurry && random_.Percent(30)) return;  // it waits for its transport
+      journal_[host_][job.i] = false;             // the point of no return
       Send(&job);
       if (!hurry) return;
     }
@@ -370,7 +386,13 @@ class Schedule {
   // The tracker goes: with its jobs (crash), or alone (revocation; what is past the point of no return goes on).
   void Die(bool crash) {
     ++totals_->deaths;
-    if (!crash && random_.Percent(70)) {  // the last commit of an orderly revocation
+    if (!crash &&
+        random_.Percent(70)) {  // an orderly revocation: what was not sent is handed back, then the last commit
+      for (Job& job : jobs_) {
+        if (job.sent || !job.claim || model_.state[job.i] != Model::kRunning) continue;
+        Unclaim(&job);
+        ++totals_->handed_back;
+      }
       pending_.reset();
       Commit();
     }
@@ -394,7 +416,7 @@ class Schedule {
   // Somebody wrote other metadata at the same offset.
   void Tamper() {
     std::string map = stored_.map;
-    switch (random_.Below(6)) {
+    switch (random_.Below(8)) {
       case 0:
         map.resize(1 + random_.Below(40));
         for (char& c : map) c = static_cast<char>(random_.Next());
@@ -412,6 +434,14 @@ class Schedule {
         break;
       case 4:
         map = "M2." + map;
+        break;
+      case 5: {  // sound, and far beyond the log: of another one
+        const int64_t end = log_.back() + 2 + static_cast<int64_t>(random_.Below(1'000'000'000));
+        map = EncodeOffsetMap({stored_.base, end, {{stored_.base, random_.Percent(50)}}});
+        break;
+      }
+      case 6:  // more than the brokers store, and more than this reads
+        map = std::string(1 + random_.Below(3 * kMaxMapText), 'M');
         break;
       default:
         if (!straggler_ || !straggler_->sound || straggler_->base == stored_.base) return;
@@ -463,11 +493,14 @@ class Schedule {
   Commitment stored_;
   std::optional<Commitment> straggler_;
   std::vector<Job> jobs_;
+  // Of two hosts, by record: the claim is durable by this host, and what it claimed was not sent.
+  std::vector<char> journal_[2];
   uint64_t budget_ = 0;      // how many records may yet be sent again
   bool claims_hold_ = true;  // no acknowledged map was lost
 
   // This life.
   std::optional<OffsetTracker> tracker_;
+  size_t host_ = 0;
   Model model_;
   std::optional<Pending> pending_;
   size_t first_ = 0, position_ = 0;
@@ -495,12 +528,14 @@ TEST(OffsetTrackerPropertyTest, RandomSchedules) {
   }
   std::printf(
       "%llu schedules: %llu begun, %llu sent again, %llu commits, %llu deaths, maps %llu used %llu empty or ignored, "
-      "window closed %llu times, %llu claimed ones met, %llu unknown completions, at most %zu in flight, %zu bytes\n",
+      "window closed %llu times, %llu claimed ones met, %llu proven unsent, %llu claims handed back, "
+      "%llu unknown completions, at most %zu in flight, %zu bytes\n",
       static_cast<unsigned long long>(runs), static_cast<unsigned long long>(totals.begun),
       static_cast<unsigned long long>(totals.again), static_cast<unsigned long long>(totals.commits),
       static_cast<unsigned long long>(totals.deaths), static_cast<unsigned long long>(totals.used),
       static_cast<unsigned long long>(totals.ignored), static_cast<unsigned long long>(totals.closed),
-      static_cast<unsigned long long>(totals.claimed), static_cast<unsigned long long>(totals.unknown),
+      static_cast<unsigned long long>(totals.claimed), static_cast<unsigned long long>(totals.proven),
+      static_cast<unsigned long long>(totals.handed_back), static_cast<unsigned long long>(totals.unknown),
       totals.most_in_flight, totals.longest);
   if (runs < 10'000) return;
   // The schedules reach what they are to test.
@@ -508,6 +543,8 @@ TEST(OffsetTrackerPropertyTest, RandomSchedules) {
   EXPECT_GT(totals.closed, 0u);
   EXPECT_GT(totals.again, 0u);
   EXPECT_GT(totals.claimed, 0u);
+  EXPECT_GT(totals.proven, 0u);
+  EXPECT_GT(totals.handed_back, 0u);
   EXPECT_GT(totals.unknown, 0u);
   EXPECT_GT(totals.used, 0u);
 }
