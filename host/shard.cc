@@ -28,6 +28,7 @@
 #include "host/lane_share.h"
 #include "host/mail_parts.h"
 #include "host/mime_composer.h"
+#include "host/provider_key.h"
 #include "host/ready_queue.h"
 #include "host/recipient_hash.h"
 #include "host/recipient_policy.h"
@@ -220,6 +221,7 @@ class Shard::Impl {
     RenderedMail rendered;                // kept only for transports that want parts
     std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
     std::vector<postbus_str> recipients;  // the envelope
+    std::string provider_key;             // where it is not the id
     std::vector<MailFile> files;
     std::deque<std::string> unescaped;  // base64 of files that have JSON escapes in it
     postbus_mail mail{};
@@ -745,7 +747,6 @@ class Shard::Impl {
     job.mail = {};
     job.mail.size = sizeof job.mail;
     job.mail.event_id = View(job.id);
-    job.mail.idempotency_key = View(job.id);
     job.mail.message_id = View(job.message_id);
     job.mail.sender = View(event.from.address);
     job.mail.attempt = static_cast<uint32_t>(job.queued.headers.attempt) + 1;
@@ -986,6 +987,8 @@ class Shard::Impl {
       if (redirect_to == nullptr) job.recipients.push_back(View(job.event.recipient(r).address));
     }
     if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
+    job.mail.idempotency_key =
+        View(ProviderKey(job.id, job.due, job.event.recipient_count(), job.queued.headers.replay, job.provider_key));
     if (job.mail.parts != nullptr) job.parts.SetRecipients(job.event, job.due, redirect_to);
   }
 
