@@ -220,7 +220,7 @@ class Shard::Impl {
     RecipientSet due;  // not settled in this turn yet
     std::string id;
     OutgoingMail outgoing;
-    std::string idempotency_key;
+    std::string idempotency_key;          // where it is not the id
     std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
     std::vector<postbus_str> recipients;  // the envelope
     AttemptResult result;
@@ -1054,8 +1054,8 @@ class Shard::Impl {
     }
     if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
     if (job.outgoing.view.parts != nullptr) job.outgoing.parts.SetRecipients(job.event, job.due, redirect_to);
-    job.idempotency_key = IdempotencyKey(job.id, job.due, job.event.recipient_count(), job.queued.headers.replay);
-    job.outgoing.view.idempotency_key = View(job.idempotency_key);
+    job.outgoing.view.idempotency_key = View(
+        IdempotencyKey(job.id, job.due, job.event.recipient_count(), job.queued.headers.replay, job.idempotency_key));
   }
 
   // --- what came back ---

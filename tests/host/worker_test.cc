@@ -578,6 +578,31 @@ TEST_F(WorkerTest, PartsNameOnlyTheRecipientsOfTheAttempt) {
       << Recorded();
 }
 
+TEST_F(WorkerTest, AProvidersKeyIsOneForAllAttemptsToTheSameRecipientsAfterTheSameReplay) {
+  Start();
+  const auto key = [&](uint64_t recipients, int replay, int attempt) {
+    std::filesystem::remove(record_file_);
+    EventHeaders headers;
+    headers.recipients = RecipientSet{recipients};
+    headers.replay = replay;
+    headers.attempt = attempt;
+    EXPECT_EQ(queue_.Await(queue_.Add(Event(R"(["accepted@x.org","accepted+2@x.org"])", "id-1"), headers)).completed,
+              1);
+    const std::string recorded = Recorded();
+    const size_t at = recorded.find("|key ");
+    return at == recorded.npos ? "the id" : recorded.substr(at + 5, recorded.find('|', at + 1) - at - 5);
+  };
+  EXPECT_EQ(key(0, 0, 0), "the id");
+  EXPECT_EQ(key(0, 0, 1), "the id");
+  EXPECT_EQ(key(0b11, 0, 2), "the id");
+  EXPECT_EQ(key(0b10, 0, 0), "id-1/0/2");
+  EXPECT_EQ(key(0b10, 0, 3), "id-1/0/2");
+  EXPECT_EQ(key(0b01, 0, 1), "id-1/0/1");
+  EXPECT_EQ(key(0b11, 1, 0), "id-1/1/3");
+  EXPECT_EQ(key(0b11, 1, 2), "id-1/1/3");
+  EXPECT_EQ(key(0b11, 2, 0), "id-1/2/3");
+}
+
 TEST_F(WorkerTest, SaysWhatAMailNeedsOfAServer) {
   Start();
   for (const std::string_view where : {"to", "cc", "bcc", "reply_to"}) {

@@ -168,6 +168,8 @@ class Scripted : public sdk::Transport {
       out << "|file " << sdk::View(file.filename) << " " << sdk::View(file.content_type) << " "
           << sdk::View(file.content_id) << " " << sdk::View(file.base64);
     }
+    const std::string_view key = sdk::View(mail.idempotency_key);
+    if (key != sdk::View(mail.event_id)) out << "|key " << key;
     out << "|" << sdk::View(parts.subject) << "|" << sdk::View(parts.text) << "|" << sdk::View(parts.html) << "|flags "
         << mail.flags << "\n";
   }
