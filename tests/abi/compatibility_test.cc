@@ -258,25 +258,22 @@ TEST(CopyOfTest, TakesAsMuchAsThereIs) {
   EXPECT_EQ(CopyOf(memory.then).newer, 42u);
 }
 
-// What it allocates is longer than what this host knows, and has numbers in it that this host does not know.
+// What it allocates is longer than what this host knows, and its flags have bits that mean nothing here.
 TEST_F(CompatibilityTest, PluginOfALaterMinorSends) {
   const auto transport = Create("later_minor", {{"port", "2525"}});
   ASSERT_NE(transport, nullptr);
   EXPECT_EQ(transport->library().abi(), "1.7");
-  FakeMail sound(1);
-  FakeMail other(2);
-  const postbus_mail* const mails[] = {&sound.view(), &other.view()};
-  EXPECT_EQ(transport->Submit(mails), 2u);
-  EXPECT_EQ(lines_.size(), 1u) << "of token 2, whose phase this host does not know";
-  for (const uint64_t token : {1, 2}) {
-    const AttemptResult result = sink_.of(token);
-    EXPECT_EQ(result.of(1).outcome, POSTBUS_ACCEPTED);
-    EXPECT_EQ(result.of(1).phase, token == 1 ? POSTBUS_PHASE_FINAL_DOT : POSTBUS_PHASE_NONE);
-    EXPECT_EQ(result.provider_id(), "7");
-    EXPECT_EQ(result.of(0).outcome, POSTBUS_REJECTED_RECIPIENT);
-    EXPECT_EQ(result.of(0).EnhancedText(), "5.7.509");
-    EXPECT_EQ(result.of(0).text, "no such mailbox");
-  }
+  FakeMail mail(1);
+  const postbus_mail* const mails[] = {&mail.view()};
+  EXPECT_EQ(transport->Submit(mails), 1u);
+  const AttemptResult result = sink_.of(1);
+  EXPECT_EQ(result.of(1).outcome, POSTBUS_ACCEPTED);
+  EXPECT_EQ(result.of(1).phase, POSTBUS_PHASE_FINAL_DOT);
+  EXPECT_EQ(result.provider_id(), "7");
+  EXPECT_EQ(result.of(0).outcome, POSTBUS_REJECTED_RECIPIENT);
+  EXPECT_EQ(result.of(0).EnhancedText(), "5.7.509");
+  EXPECT_EQ(result.of(0).text, "no such mailbox");
+  EXPECT_EQ(lines_, std::vector<std::string>{});
   End(*transport);
 }
 
