@@ -265,6 +265,7 @@ bool KafkaQueue::Stop(int64_t deadline_boot_ms) {
   if (delay_) delay_->BeginStop(deadline_boot_ms, leave_);
   if (consumer_) flushed = consumer_->Stopped() && flushed;
   if (delay_) flushed = delay_->Stopped() && flushed;
+  if (keyed_) keyed_->Stop();
   if (journals_) journals_->Detach();
   for (RecordProducer* producer : {publisher_.get(), copies_.get(), status_.get()}) {
     if (producer != nullptr) producer->Stop();

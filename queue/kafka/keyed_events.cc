@@ -112,14 +112,18 @@ Status KeyedEvents::Prepare(const std::string& path) {
 }
 
 KeyedEvents::~KeyedEvents() {
+  Stop();
+  Keep();
+  if (client_ != nullptr) rd_kafka_consumer_close(client_.get());
+}
+
+void KeyedEvents::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
-  Keep();
-  if (client_ != nullptr) rd_kafka_consumer_close(client_.get());
 }
 
 void KeyedEvents::Begin(const std::string& topic, int32_t partition, int64_t end) {
@@ -144,7 +148,7 @@ KeyedEvents::Verdict KeyedEvents::Judge(const Source& source) {
   Coverage& coverage = coverage_[{source.partition, source.topic}];
   if (coverage.state == Coverage::State::kNotAsked) {
     coverage.state = Coverage::State::kReading;
-    coverage.since_unix_ms = source.headers.accepted_at_unix_ms - kWindowMs - kClocksMs;
+    coverage.since_unix_ms = std::min(source.headers.accepted_at_unix_ms, UnixTimeMs()) - kWindowMs - kClocksMs;
     asked_ = true;
     changed_.notify_all();
   }
@@ -214,6 +218,7 @@ bool KeyedEvents::stopping() const {
 }
 
 void KeyedEvents::Run() {
+  bool warned = false;
   while (true) {
     std::map<Place, Coverage> wanted;
     {
@@ -225,11 +230,18 @@ void KeyedEvents::Run() {
         if (each.second.state == Coverage::State::kReading) wanted.insert(each);
       }
     }
+    if (wanted.empty()) continue;  // those who asked have ended
     const bool read = Read(wanted);
     std::set<int32_t> news;
     {
       std::unique_lock lock(mutex_);
+      if (stopping_) return;
       if (!read) {
+        if (!std::exchange(warned, true)) {
+          log_(LogLevel::kWarning,
+               "Kafka does not answer what was written in the last 24 h, tried again: until then "
+               "mails with an Idempotency-Key wait");
+        }
         asked_ = true;
         changed_.wait_for(lock, std::chrono::milliseconds(kAgainAfterMs), [this] { return stopping_; });
         continue;
@@ -242,6 +254,7 @@ void KeyedEvents::Run() {
         news.insert(place.first);
       }
     }
+    warned = false;
     Keep();
     for (const int32_t partition : news) on_news_(partition);
   }

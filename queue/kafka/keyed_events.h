@@ -52,6 +52,9 @@ class KeyedEvents {
                                                    std::function<void(int32_t)> on_news);
   ~KeyedEvents();
 
+  // Reads no more, and `on_news` is not called any more; Keep still works.
+  void Stop();
+
   // The partition is ours from now on; of its records some below `end` will not be seen, as they are done.
   void Begin(const std::string& topic, int32_t partition, int64_t end);
   // It is not any more.

@@ -120,11 +120,11 @@ TEST_F(KeyedEventsTest, AnotherHostKnowsWhatWasBefore) {
   Publish(kOther, "first");
   Publish(kKeyed, "third");
   Publish(kOther, "second");
-  Publish("of no key");
+  Publish("no-key");
   MoveToAnotherHost();
   {
     auto host = OpenHost();
-    const Ids expected = {"of no key value", kOther + std::string(" first")};
+    const Ids expected = {"no-key value", kOther + std::string(" first")};
     EXPECT_EQ(TakeAll(*host, 5), expected) << "what has no key does not wait for the others";
     EXPECT_TRUE(host->Stop());
   }
