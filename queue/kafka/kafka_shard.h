@@ -40,6 +40,7 @@ class KafkaShard final : public ShardQueue {
     Counters& counters;
     const QueueLog log;
     std::atomic<bool> consuming{true};
+    std::atomic<bool> knows_cancellations{false};  // no turn begins before; the shards are woken then
     std::atomic<double> group_share{1};
   };
 

@@ -144,6 +144,16 @@ std::optional<Smaller> SmallerThan(const TopicNames& names, const std::string& g
   return Smaller{DeadLetterRecord(names, group, source, letter), CopyKind::kDeadLetter};
 }
 
+Record CancellationRecord(const TopicNames& names, std::string_view id, int64_t at_unix_ms) {
+  Record record;
+  record.topic = names.cancellations;
+  record.key = id;
+  record.value = R"({"v":1,"id":)";
+  AppendJsonString(id, record.value);
+  record.value += ",\"at\":" + std::to_string(at_unix_ms) + "}";
+  return record;
+}
+
 Record StatusChangeRecord(const TopicNames& names, const StatusRecord& status) {
   Record record;
   record.topic = names.status;

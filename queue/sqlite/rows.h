@@ -66,6 +66,12 @@ struct NewRows {
   }
 };
 
+// What somebody wants to be cancelled.
+struct CancelRequest {
+  std::string id;
+  std::function<void(const Status&)> done;
+};
+
 // A turn that has ended: written in one transaction, or not at all.
 struct Settlement {
   RowRef row;                         // deleted
@@ -73,6 +79,7 @@ struct Settlement {
   std::vector<DeferredRow> deferred;  // of row.priority
   std::vector<DeadLetterRow> dead_letters;
   std::vector<StatusRow> statuses;
+  bool without_turn = false;  // it was cancelled while it waited
 };
 
 }  // namespace postbus::sqlite

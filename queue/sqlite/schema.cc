@@ -45,6 +45,14 @@ constexpr const char* kCreateRequests = R"sql(
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, digest BLOB NOT NULL);
 )sql";
 
+// Beside the tables of a format, as a postbus that does not know it does no harm by that but to send what was cancelled
+// and is still in the file.
+constexpr const char* kCreateCancellations = R"sql(
+CREATE TABLE IF NOT EXISTS cancellations (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL
+);
+)sql";
+
 Status CreateFile(const std::string& path) {
   // O_EXCL: an existing file must not be opened here. Closing any descriptor of it would drop SQLite's POSIX locks in
   // this process.
@@ -98,7 +106,12 @@ Result<Database> OpenQueueFile(const std::string& path) {
   if (!database.ok()) return database;
   if (!database->Execute("BEGIN IMMEDIATE")) return database->Failure();
   Status migrated = Migrate(*database, path);
-  if (migrated.ok() && !database->Execute(kCreateStatusRecipients)) migrated = database->Failure();
+  const std::string find_deferred =
+      std::string("CREATE INDEX IF NOT EXISTS deferred_id ON deferred (") + kIdOfHeaders + ")";
+  if (migrated.ok() && !(database->Execute(kCreateStatusRecipients) && database->Execute(kCreateCancellations) &&
+                         database->Execute(find_deferred.c_str()))) {
+    migrated = database->Failure();
+  }
   if (!migrated.ok()) {
     database->Rollback();
     return migrated;
