@@ -49,6 +49,7 @@ constexpr size_t kReservedForHigh = 16;         // of so many mails that there i
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
 constexpr int64_t kLookForExpiredMs = 1'000;
+constexpr int64_t kLookForCancelledMs = 50;
 
 constexpr int kCrashesOfPoison = 2;  // deaths of the process that an event may have a part in
 constexpr int64_t kSuspectsWaitMs = 50;
@@ -148,8 +149,12 @@ class Shard::Impl {
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
-    if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
+    if (job == nullptr || job->taken_back.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
         now_boot_ms >= job->mail.deadline_ms) {
+      return false;
+    }
+    if (context_.cancellations.Contains(job->id)) {
+      job->taken_back.store(true, std::memory_order_release);
       return false;
     }
     job->queued.marks.Passed(job->due);  // before the transport hears of it
@@ -195,7 +200,7 @@ class Shard::Impl {
     // The token a transport may complete and ask permits for; 0 = none. Everything else belongs to the shard's thread
     // while it is 0, and to the transport (read only, `result` apart) while it is not.
     std::atomic<uint64_t> open_token{0};
-    std::atomic<bool> cancelled{false};
+    std::atomic<bool> taken_back{false};  // what a transport has is not to be sent
 
     Place place = Place::kFree;
     bool touched = false;  // something of this turn was settled already
@@ -303,6 +308,7 @@ class Shard::Impl {
       ReleaseHeld(*lane);
     }
     EndWhatWaitsInVain();
+    EndCancelled();
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -513,7 +519,7 @@ class Shard::Impl {
     job.revoked = false;
     job.failed_over = false;
     job.waits = 0;
-    job.cancelled.store(false, std::memory_order_relaxed);
+    job.taken_back.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
     job.id = job.queued.headers.id;
     if (job.queued.past.crashes >= kCrashesOfPoison) {
@@ -555,7 +561,7 @@ class Shard::Impl {
       if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
       job.event.from = *generation_->default_from;
     }
-    if (!SettlePast(job) || !CheckSchedule(job) || !CheckRecipients(job)) return false;
+    if (!SettlePast(job) || !CheckCancelled(job) || !CheckSchedule(job) || !CheckRecipients(job)) return false;
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
@@ -584,6 +590,12 @@ class Shard::Impl {
     settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
     if (!job.due.empty()) return true;
     EndTurn(job);
+    return false;
+  }
+
+  bool CheckCancelled(Job& job) {
+    if (!context_.cancellations.Contains(job.id)) return true;
+    EndWithoutMail(job, Change::kCancelled);
     return false;
   }
 
@@ -898,6 +910,24 @@ class Shard::Impl {
     }
   }
 
+  // Once there are new cancellations: what waits here ends, what a transport has it is asked to give back.
+  void EndCancelled() {
+    const uint64_t added = context_.cancellations.added();
+    if (added == cancellations_seen_ || now_boot_ms_ < look_for_cancelled_at_boot_ms_) return;
+    cancellations_seen_ = added;
+    look_for_cancelled_at_boot_ms_ = now_boot_ms_ + kLookForCancelledMs;
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      Job& job = jobs_[slot];
+      if (job.place == Job::Place::kFree || !context_.cancellations.Contains(job.id)) continue;
+      if (job.place == Job::Place::kSubmitted) {
+        TakeBack(job);
+      } else {
+        LeaveQueue(job);
+        EndWithoutMail(job, Change::kCancelled);
+      }
+    }
+  }
+
   // True: the transport may take more at once.
   bool Submit(Lane& lane) {
     if (lane.instance->TakeWritable(index_)) lane.full = lane.full_for_high = false;
@@ -1056,6 +1086,7 @@ class Shard::Impl {
             .waits = job.waits,
             .age_ms = AgeMs(job, now_due_ms),
             .expires_in_ms = ExpiresInMs(job.event, now_due_ms),
+            .cancelled = context_.cancellations.Contains(job.id),
             .spread = std::hash<std::string_view>()(job.id) + static_cast<uint64_t>(job.queued.headers.attempt)};
   }
 
@@ -1092,9 +1123,10 @@ class Shard::Impl {
         LogAttempt(job, via, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
         break;
       case Decision::Action::kExpire:
-        record.change = Change::kExpired;
+      case Decision::Action::kCancel:
+        record.change = decision.action == Decision::Action::kExpire ? Change::kExpired : Change::kCancelled;
         context_.metrics.CountUnsent(decision.reason, group.who.size());
-        LogAttempt(job, via, LogLevel::kInfo, "expired", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kInfo, ChangeName(record.change), outcome, enhanced);
         break;
       case Decision::Action::kWait:
         LogAttempt(job, via, LogLevel::kDebug, "waits", outcome, enhanced);
@@ -1107,7 +1139,7 @@ class Shard::Impl {
     const RecipientOutcome& outcome = job.result.of(0);
     // Taken back by us, or too late: says nothing of the provider.
     if (outcome.outcome == POSTBUS_NOT_SENT &&
-        (job.cancelled.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
+        (job.taken_back.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
       return lane.breaker.EndProbe(now_boot_ms_);
     }
     if (!lane.breaker.Note(outcome.outcome, job.waits == 0, now_boot_ms_)) return;
@@ -1214,15 +1246,20 @@ class Shard::Impl {
         continue;
       }
       job.revoked = true;
-      job.cancelled.store(true, std::memory_order_release);
       if (job.place == Job::Place::kSubmitted) {
-        const uint64_t token = job.open_token.load(std::memory_order_acquire);
-        if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
+        TakeBack(job);
         continue;
       }
       LeaveQueue(job);
       HandBack(job);
     }
+  }
+
+  // From its transport, unless it has passed its point of no return. REQUIRES: a transport has it.
+  static void TakeBack(Job& job) {
+    job.taken_back.store(true, std::memory_order_release);
+    const uint64_t token = job.open_token.load(std::memory_order_acquire);
+    if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
   }
 
   // It waits in its lane no longer, if it did.
@@ -1319,6 +1356,8 @@ class Shard::Impl {
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   int64_t look_for_expired_at_boot_ms_ = 0;
+  int64_t look_for_cancelled_at_boot_ms_ = 0;
+  uint64_t cancellations_seen_ = 0;
   int64_t owed_answers_due_boot_ms_ = 0;
   EventDecoder decoder_;
   MimeComposer composer_;
