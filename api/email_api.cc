@@ -96,6 +96,38 @@ std::string PercentDecoded(std::string_view text) {
   return decoded;
 }
 
+// What stands for {id} in a path of /v1/emails/{id}…; no id where it is none.
+std::string IdIn(std::string_view path) {
+  path.remove_prefix(std::string_view("/v1/emails/").size());
+  return PercentDecoded(path.substr(0, path.find('/')));
+}
+
+HttpResponse NoSuchEmail() { return Problem(404, "no_such_email", "no email with this id is known here"); }
+
+HttpResponse CancelRequested(const std::string& id) {
+  HttpResponse response;
+  response.status = 202;
+  response.headers.emplace_back("Location", "/v1/emails/" + id);
+  response.body = "{\"id\":";
+  AppendJsonString(id, response.body);
+  response.body += ",\"status\":\"cancel_requested\"}\n";
+  return response;
+}
+
+HttpResponse NotCancelled(const Status& why) {
+  switch (why.kind()) {
+    case ErrorKind::kNotFound:
+      return NoSuchEmail();
+    case ErrorKind::kConflict:
+      return Problem(409, "email_is_over", why.message());
+    case ErrorKind::kUncertain:
+      return Problem(503, "uncertain",
+                     "the queue did not answer in time; the mail may be cancelled. Repeat the request");
+    default:
+      return Problem(503, "queue_unavailable", "nothing was cancelled: " + std::string(why.message()));
+  }
+}
+
 HttpResponse NotAllowed(const std::string& path, std::string_view allowed) {
   HttpResponse response = Problem(405, "method_not_allowed", path + " takes " + std::string(allowed));
   response.headers.emplace_back("Allow", allowed);
@@ -136,12 +168,15 @@ void EmailApi::Handle(HttpRequest&& request, HttpReply reply) {
   static constexpr Route kRoutes[] = {{"/v1/emails", "POST", &EmailApi::PostEmail},
                                       {"/v1/emails/batch", "POST", &EmailApi::PostBatch},
                                       {"/v1/emails/{id}", "GET", &EmailApi::GetEmail},
+                                      {"/v1/emails/{id}/cancel", "POST", &EmailApi::CancelEmail},
                                       {"/openapi.json", "GET", &EmailApi::GetOpenApi}};
   const auto matches = [&request](std::string_view path) {
     const size_t id = path.find("{id}");
     if (id == path.npos) return request.path == path;
-    return request.path.starts_with(path.substr(0, id)) && request.path.size() > id &&
-           request.path.find('/', id) == request.path.npos;
+    const std::string_view behind = path.substr(id + 4);
+    return request.path.starts_with(path.substr(0, id)) && request.path.size() > id + behind.size() &&
+           request.path.find('/', id) == (behind.empty() ? path.npos : request.path.size() - behind.size()) &&
+           request.path.ends_with(behind);
   };
   const auto* const route =
       std::find_if(std::begin(kRoutes), std::end(kRoutes), [&](const Route& each) { return matches(each.path); });
@@ -223,17 +258,27 @@ void EmailApi::PostBatch(const HttpRequest& request, const HttpReply& reply) {
 }
 
 void EmailApi::GetEmail(const HttpRequest& request, const HttpReply& reply) {
-  const std::string id = PercentDecoded(request.path.substr(request.path.rfind('/') + 1));
+  const std::string id = IdIn(request.path);
   const auto history = IsValidId(id) ? history_.Find(id) : Status::NotFound("it is no id");
   if (history.ok()) {
     HttpResponse response;
     AppendEmailStatus(id, *history, response.body);
     return reply(std::move(response));
   }
-  if (history.status().kind() == ErrorKind::kNotFound) {
-    return reply(Problem(404, "no_such_email", "no email with this id is known here"));
-  }
+  if (history.status().kind() == ErrorKind::kNotFound) return reply(NoSuchEmail());
   reply(Problem(503, "status_unavailable", history.status().message()));
+}
+
+void EmailApi::CancelEmail(const HttpRequest& request, const HttpReply& reply) {
+  const std::string id = IdIn(request.path);
+  if (!IsValidId(id)) return reply(NoSuchEmail());
+  // What is not known here may be known to a host: another process may have accepted it.
+  if (const auto history = history_.Find(id); history.ok()) {
+    if (const Status may = MayBeCancelled(*history); !may.ok()) return reply(NotCancelled(may));
+  }
+  const Status taken = queue_.Cancel(
+      id, [id, reply](const Status& done) { reply(done.ok() ? CancelRequested(id) : NotCancelled(done)); });
+  if (!taken.ok()) reply(NotCancelled(taken));
 }
 
 void EmailApi::GetOpenApi(const HttpRequest&, const HttpReply& reply) {

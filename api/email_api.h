@@ -1,6 +1,6 @@
 // api/email_api.h - the HTTP API: mails are posted to /v1/emails, or up to 500 at once to /v1/emails/batch; what became
-// of one is told at /v1/emails/{id}. An event is answered 202 only after the queue has it durably. openapi.json says
-// the same for programs.
+// of one is told at /v1/emails/{id}, and /v1/emails/{id}/cancel takes it back. An event is answered 202 only after the
+// queue has it durably. openapi.json says the same for programs.
 #pragma once
 
 #include <memory>
@@ -57,6 +57,7 @@ class EmailApi {
   void PostEmail(const HttpRequest& request, const HttpReply& reply);
   void PostBatch(const HttpRequest& request, const HttpReply& reply);
   void GetEmail(const HttpRequest& request, const HttpReply& reply);
+  void CancelEmail(const HttpRequest& request, const HttpReply& reply);
   void GetOpenApi(const HttpRequest& request, const HttpReply& reply);
   // False: what is wrong was added to `violations`, with `pointer` before each of its own.
   bool Accept(std::string_view json, const std::string& fixed_id, int64_t now, const std::string& pointer,

@@ -7,11 +7,6 @@
 namespace postbus {
 namespace {
 
-// A record without recipients is about all of them.
-RecipientSet Recipients(const StatusRecord& record) {
-  return record.recipients.empty() ? RecipientSet::All(EventLimits::kMaxRecipients) : record.recipients;
-}
-
 // Members after the first one; absent ones are left out.
 class Members {
  public:
@@ -46,22 +41,6 @@ class Members {
 };
 
 }  // namespace
-
-std::string_view StatusOfAll(std::span<const StatusRecord> history) {
-  RecipientSet known;
-  for (const StatusRecord& record : history) known.bits |= record.recipients.bits;
-  if (known.empty()) return ChangeStatus(history.back().change);
-  bool failed = false;
-  for (size_t i = 0; i < EventLimits::kMaxRecipients; ++i) {
-    if (!known.contains(i)) continue;
-    const auto last = std::find_if(history.rbegin(), history.rend(),
-                                   [i](const StatusRecord& record) { return Recipients(record).contains(i); });
-    const std::string_view status = ChangeStatus(last->change);
-    if (status == "pending") return status;
-    failed = failed || status == "failed";
-  }
-  return failed ? "failed" : "sent";
-}
 
 void AppendChange(const StatusRecord& record, std::string& out) {
   out.append("{\"event\":\"").append(ChangeName(record.change)).append("\"");

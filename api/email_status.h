@@ -9,10 +9,6 @@
 
 namespace postbus {
 
-// Of the whole email: "pending" while one recipient is, else "failed" if one of them is, else "sent". REQUIRES:
-// `history` is not empty.
-std::string_view StatusOfAll(std::span<const StatusRecord> history);
-
 // {"event":"sent","at":…,"recipients":[0],…}: one change, absent fields left out. Appends.
 void AppendChange(const StatusRecord& record, std::string& out);
 

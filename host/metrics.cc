@@ -44,6 +44,7 @@ enum Metric : size_t {
   kQueuePublished,
   kQueuePublishFailures,
   kQueueCompleted,
+  kQueueCancelled,
   kQueueCommits,
   kQueueCommitFailures,
   kQueueMapsIgnored,
@@ -76,7 +77,8 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
      "1 = it does not go on: a transport, the renderer or a shard. The host should be restarted."},
     {"postbus_email_dlq_total", "counter", "reason", "Recipients dead-lettered."},
     {"postbus_email_retries_total", "counter", "reason", "Recipients put off to a later time."},
-    {"postbus_emails_unsent_total", "counter", "reason", "Recipients that got no mail since it had expired."},
+    {"postbus_emails_unsent_total", "counter", "reason",
+     "Recipients that got no mail since it had expired or was cancelled."},
     {"postbus_email_queue_age_seconds", "histogram", "",
      "From acceptance, or the time it was scheduled for, to the first hand-over to a transport."},
     {"postbus_email_render_duration_seconds", "histogram", "", "From reading the event to the composed mail."},
@@ -91,6 +93,8 @@ constexpr std::array<MetricInfo, kBuildInfo + 1> kMetrics = {{
     {"postbus_queue_published_total", "counter", "", "Events made durable by this process."},
     {"postbus_queue_publish_failures_total", "counter", "", "Events refused by the queue or in doubt."},
     {"postbus_queue_completed_total", "counter", "", "Turns that are over."},
+    {"postbus_queue_cancelled_total", "counter", "",
+     "Events that waited for their due time and were cancelled there, without a turn (SQLite)."},
     {"postbus_queue_commits_total", "counter", "", "Offset commits or transactions that succeeded."},
     {"postbus_queue_commit_failures_total", "counter", "", "Offset commits or transactions that failed."},
     {"postbus_queue_offset_maps_ignored_total", "counter", "",
@@ -313,6 +317,7 @@ std::string Metrics::Serialize() const {
       add(kQueuePublished, stats.published);
       add(kQueuePublishFailures, stats.publish_failures);
       add(kQueueCompleted, stats.completed);
+      add(kQueueCancelled, stats.cancelled);
       add(kQueueCommits, stats.commits);
       add(kQueueCommitFailures, stats.commit_failures);
       add(kQueueMapsIgnored, stats.offset_maps_ignored);

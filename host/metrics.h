@@ -54,7 +54,7 @@ class Metrics {
   void CountForwarded();  // to the queue of another priority
   void CountDeadLetter(std::string_view reason, double n = 1);
   void CountDeferral(std::string_view reason, double n = 1);
-  void CountUnsent(std::string_view reason, double n = 1);  // "expired"
+  void CountUnsent(std::string_view reason, double n = 1);  // "expired", "cancelled"
   void ObserveQueueAge(double seconds);                     // enqueue to first submit
   void ObserveRender(double seconds);                       // decode to composed
   void ObserveSend(double seconds);                         // submit to completion

@@ -69,6 +69,7 @@ Decision Decide(const RetryConfig& config, const AttemptFacts& facts) {
     default:
       break;
   }
+  if (facts.cancelled) return {.action = Decision::Action::kCancel, .reason = "cancelled"};
   Decision decision = DecideOnNextTry(config, facts);
   if (decision.action == Decision::Action::kDeadLetter) return decision;
   if (decision.action == Decision::Action::kDefer) decision.delay_ms += Jitter(decision.delay_ms, facts.spread);

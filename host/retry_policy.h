@@ -18,7 +18,8 @@ struct AttemptFacts {
   int waits = 0;                // how often in a row it was put back in this turn without costing an attempt
   int64_t age_ms = 0;           // since it was accepted, or was to be sent first
   int64_t expires_in_ms = std::numeric_limits<int64_t>::max();
-  uint64_t spread = 0;  // any number of the mail's own: what share of the jitter it gets; 0 = none
+  bool cancelled = false;  // somebody took the mail back
+  uint64_t spread = 0;     // any number of the mail's own: what share of the jitter it gets; 0 = none
 };
 
 struct Decision {
@@ -28,6 +29,7 @@ struct Decision {
     kWait,        // stays in memory, its turn open, for delay_ms
     kDeadLetter,  // `reason` says why
     kExpire,      // the next try would come too late
+    kCancel,      // there is to be no next try
   };
   Action action = Action::kComplete;
   int64_t delay_ms = 0;
@@ -44,9 +46,9 @@ struct Decision {
 // | THROTTLED                      | wait (up to kLongestWaitMs, beyond that defer) as asked; costs none     |
 // | NOT_SENT, PROVIDER_FAULT       | wait, 100 ms doubling to 5 s and 1 s doubling to 30 s; cost none        |
 // | REJECTED_*, UNSUPPORTED        | dead-letter                                                            |
-// Attempts used up or older than max_age: dead-letter instead of defer or wait; else expired by then: expire instead.
-// To each deferral up to kMaxJitterMs are added, and never more than a tenth of it: as much as waits in memory, so that
-// in Kafka it is no hop more.
+// Cancelled: cancel instead of defer or wait. Attempts used up or older than max_age: dead-letter instead of defer or
+// wait; else expired by then: expire instead. To each deferral up to kMaxJitterMs are added, and never more than a
+// tenth of it: as much as waits in memory, so that in Kafka it is no hop more.
 Decision Decide(const RetryConfig& config, const AttemptFacts& facts);
 
 // Longer than this nothing waits in memory.

@@ -49,6 +49,7 @@ constexpr size_t kReservedForHigh = 16;         // of so many mails that there i
 constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
 constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
 constexpr int64_t kLookForExpiredMs = 1'000;
+constexpr int64_t kLookForCancelledMs = 50;
 
 constexpr int kCrashesOfPoison = 2;
 constexpr std::string_view kPoison = "poison";
@@ -151,8 +152,12 @@ class Shard::Impl {
 
   bool MaySend(uint64_t token, int64_t now_boot_ms) {
     Job* job = FindOpen(token);
-    if (job == nullptr || job->cancelled.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
+    if (job == nullptr || job->taken_back.load(std::memory_order_acquire) || !job->queued.permit->Valid(now_boot_ms) ||
         now_boot_ms >= job->outgoing.view.deadline_ms) {
+      return false;
+    }
+    if (context_.cancellations.Contains(job->id)) {
+      job->taken_back.store(true, std::memory_order_release);
       return false;
     }
     job->queued.marks.Passed(job->due);  // before the transport hears of it
@@ -198,7 +203,7 @@ class Shard::Impl {
     // The token a transport may complete and ask permits for; 0 = none. Everything else belongs to the shard's thread
     // while it is 0, and to the transport (read only, `result` apart) while it is not.
     std::atomic<uint64_t> open_token{0};
-    std::atomic<bool> cancelled{false};
+    std::atomic<bool> taken_back{false};  // what a transport has is not to be sent
 
     Place place = Place::kFree;
     bool touched = false;  // something of this turn was settled already
@@ -306,6 +311,7 @@ class Shard::Impl {
     }
     EndWhatWaitsInVain();
     EndLongQuarantine();
+    EndCancelled();
     bool more = false;
     if (draining_.load(std::memory_order_acquire)) {
       HandBackAllUnsubmitted();
@@ -520,7 +526,7 @@ class Shard::Impl {
     job.revoked = false;
     job.failed_over = false;
     job.waits = 0;
-    job.cancelled.store(false, std::memory_order_relaxed);
+    job.taken_back.store(false, std::memory_order_relaxed);
     job.due = job.queued.headers.recipients;
     job.id = job.queued.headers.id;
     // It is not even looked at; unless a server took it for somebody: so far it can be read, and that is to be told.
@@ -565,7 +571,9 @@ class Shard::Impl {
       if (!generation_->default_from) return fail("/from: absent, and the configuration has no defaults.from");
       job.event.from = *generation_->default_from;
     }
-    if (!SettlePast(job) || !CheckSchedule(job) || ForwardIfLow(job) || !CheckRecipients(job)) return false;
+    if (!SettlePast(job) || !CheckCancelled(job) || !CheckSchedule(job) || ForwardIfLow(job) || !CheckRecipients(job)) {
+      return false;
+    }
     generation_->router.Choose(job.event, job.order);
     WriteDomainsInAscii(job.event);  // behind what compares addresses with the configuration's
     job.lane = PickLane(job);
@@ -608,6 +616,12 @@ class Shard::Impl {
     }
     if (!IsPoison(job)) return true;
     FailEvent(job, kPoison, kPoisonText);
+    return false;
+  }
+
+  bool CheckCancelled(Job& job) {
+    if (!context_.cancellations.Contains(job.id)) return true;
+    EndWithoutMail(job, Change::kCancelled);
     return false;
   }
 
@@ -890,6 +904,24 @@ class Shard::Impl {
     }
   }
 
+  // Once there are new cancellations: what waits here ends, what a transport has it is asked to give back.
+  void EndCancelled() {
+    const uint64_t added = context_.cancellations.added();
+    if (added == cancellations_seen_ || now_boot_ms_ < look_for_cancelled_at_boot_ms_) return;
+    cancellations_seen_ = added;
+    look_for_cancelled_at_boot_ms_ = now_boot_ms_ + kLookForCancelledMs;
+    for (size_t slot = 0; slot < capacity_; ++slot) {
+      Job& job = jobs_[slot];
+      if (job.place == Job::Place::kFree || !context_.cancellations.Contains(job.id)) continue;
+      if (job.place == Job::Place::kSubmitted) {
+        TakeBack(job);
+      } else {
+        LeaveQueue(job);
+        EndWithoutMail(job, Change::kCancelled);
+      }
+    }
+  }
+
   // --- at most once ---
 
   // What may go to the lane's transport now.
@@ -1128,6 +1160,7 @@ class Shard::Impl {
             .waits = job.waits,
             .age_ms = AgeMs(job, now_due_ms),
             .expires_in_ms = ExpiresInMs(job.event, now_due_ms),
+            .cancelled = context_.cancellations.Contains(job.id),
             .spread = std::hash<std::string_view>()(job.id) + static_cast<uint64_t>(job.queued.headers.attempt)};
   }
 
@@ -1164,9 +1197,10 @@ class Shard::Impl {
         LogAttempt(job, via, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
         break;
       case Decision::Action::kExpire:
-        record.change = Change::kExpired;
+      case Decision::Action::kCancel:
+        record.change = decision.action == Decision::Action::kExpire ? Change::kExpired : Change::kCancelled;
         context_.metrics.CountUnsent(decision.reason, group.who.size());
-        LogAttempt(job, via, LogLevel::kInfo, "expired", outcome, enhanced);
+        LogAttempt(job, via, LogLevel::kInfo, ChangeName(record.change), outcome, enhanced);
         break;
       case Decision::Action::kWait:
         LogAttempt(job, via, LogLevel::kDebug, "waits", outcome, enhanced);
@@ -1179,7 +1213,7 @@ class Shard::Impl {
     const RecipientOutcome& outcome = job.result.of(0);
     // Taken back by us, or too late: says nothing of the provider.
     if (outcome.outcome == POSTBUS_NOT_SENT &&
-        (job.cancelled.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
+        (job.taken_back.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
       return lane.breaker.EndProbe(now_boot_ms_);
     }
     if (!lane.breaker.Note(outcome.outcome, job.waits == 0, now_boot_ms_)) return;
@@ -1290,15 +1324,20 @@ class Shard::Impl {
         continue;
       }
       job.revoked = true;
-      job.cancelled.store(true, std::memory_order_release);
       if (job.place == Job::Place::kSubmitted) {
-        const uint64_t token = job.open_token.load(std::memory_order_acquire);
-        if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
+        TakeBack(job);
         continue;
       }
       LeaveQueue(job);
       HandBack(job);
     }
+  }
+
+  // From its transport, unless it has passed its point of no return. REQUIRES: a transport has it.
+  static void TakeBack(Job& job) {
+    job.taken_back.store(true, std::memory_order_release);
+    const uint64_t token = job.open_token.load(std::memory_order_acquire);
+    if (token != 0) job.lane->transport->Cancel(std::span(&token, 1));
   }
 
   // It waits in its lane no longer, if it did.
@@ -1405,6 +1444,8 @@ class Shard::Impl {
   int64_t last_completion_boot_ms_ = 0;
   int64_t gauges_due_boot_ms_ = 0;
   int64_t look_for_expired_at_boot_ms_ = 0;
+  int64_t look_for_cancelled_at_boot_ms_ = 0;
+  uint64_t cancellations_seen_ = 0;
   int64_t owed_answers_due_boot_ms_ = 0;
   EventDecoder decoder_;
   MailMaker mail_maker_;

@@ -13,17 +13,19 @@
 #include "host/pauses.h"
 #include "host/quarantine.h"
 #include "host/watchdog.h"
+#include "queue/cancellations.h"
 #include "queue/queue.h"
 
 namespace postbus {
 
-// What all shards share, whatever the generation. Metrics and Log outlive the shards.
+// What all shards share, whatever the generation. What it refers to outlives the shards.
 struct ShardContext {
   HostConfig host;
   EventLimits limits;
   std::string recipient_key;  // RecipientKey
   Pauses& pauses;
   Quarantine& quarantine;
+  const Cancellations& cancellations;
   Metrics& metrics;
   Log& log;
 };

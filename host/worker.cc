@@ -116,6 +116,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(Config config, std::shared_ptr<con
                              .recipient_key = RecipientKey(config.queue),
                              .pauses = pauses != nullptr ? *pauses : impl.no_pauses,
                              .quarantine = impl.quarantine,
+                             .cancellations = queue.cancellations(),
                              .metrics = metrics,
                              .log = log};
   for (size_t i = 0; i < static_cast<size_t>(config.host.threads); ++i) {

@@ -24,6 +24,7 @@
 #include "event/clock.h"
 #include "event/email_event.h"
 #include "event/status.h"
+#include "queue/cancellations.h"
 #include "queue/event_headers.h"
 #include "queue/journal.h"
 #include "queue/queue_config.h"
@@ -131,6 +132,7 @@ struct QueueStats {
   uint64_t completed = 0;      // turns over
   uint64_t deferred = 0;       // copies, durable
   uint64_t dead_lettered = 0;  // copies, durable
+  uint64_t cancelled = 0;      // SQLite: events taken out of the file, without a turn, since they were cancelled
   uint64_t commits = 0;        // offset commits answered well, or transactions
   uint64_t commit_failures = 0;
   uint64_t offset_maps_ignored = 0;  // Kafka
@@ -182,6 +184,16 @@ class Queue {
     return Publish(Publication{.events = {&event, 1}}, std::move(done));
   }
 
+  // Takes back the email of this id: what of it no transport has passed its point of no return with is not sent any
+  // more, however often it comes, and neither is anything else of this id. Success: that is durable, like a published
+  // event, and every host is about to know; what had passed that point meanwhile is told by the email's status. Again:
+  // the same. kConflict: nothing of it waits any more; kNotFound: there is no such email. Only SQLite knows these, and
+  // ends what waits in its file before `done` if it is the host's. `done` and errors returned here as with Publish.
+  // REQUIRES: IsValidId(id).
+  virtual Status Cancel(std::string_view id, std::function<void(const Status&)> done) = 0;
+  // What a host must not send. Complete from the first turn on, as far as it was durable then.
+  virtual const Cancellations& cancellations() const = 0;
+
   // Begins consuming with one shard a wake fd (an eventfd, written when Next may have news or turns were revoked).
   // REQUIRES: opened with Role::kHost; called once.
   virtual Status StartConsuming(const std::vector<int>& wake_fds) = 0;
@@ -203,7 +215,7 @@ class Queue {
 };
 
 enum class Role : uint8_t {
-  kProducer,  // Publish only: API, CLI
+  kProducer,  // Publish and Cancel only: API, CLI
   kHost,      // consumes; may publish, too
 };
 

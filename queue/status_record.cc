@@ -2,6 +2,7 @@
 
 #include <rapidjson/document.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
@@ -13,18 +14,21 @@ namespace postbus {
 namespace {
 
 constexpr size_t kMaxTextBytes = 512;
+// Every host has heard of a cancellation by then, and clocks differ.
+constexpr int64_t kKnownWithinMs = 30'000;
 
 struct ChangeNames {
   Change change;
   std::string_view name;    // our word
   std::string_view status;  // the event format's word for the same
 };
-constexpr std::array<ChangeNames, 6> kChanges{{{Change::kQueued, "queued", "pending"},
+constexpr std::array<ChangeNames, 7> kChanges{{{Change::kQueued, "queued", "pending"},
                                                {Change::kScheduled, "scheduled", "pending"},
                                                {Change::kDeferred, "deferred", "pending"},
                                                {Change::kSent, "sent", "sent"},
                                                {Change::kDeadLettered, "dead_lettered", "failed"},
-                                               {Change::kExpired, "expired", "failed"}}};
+                                               {Change::kExpired, "expired", "failed"},
+                                               {Change::kCancelled, "cancelled", "failed"}}};
 
 const ChangeNames& NamesOf(Change change) { return kChanges[static_cast<size_t>(change)]; }
 
@@ -104,6 +108,26 @@ class Reader {
   const char* problem_ = nullptr;
 };
 
+// A record without recipients is about all of them.
+RecipientSet WhomItIsAbout(const StatusRecord& record) {
+  return record.recipients.empty() ? RecipientSet::All(EventLimits::kMaxRecipients) : record.recipients;
+}
+
+// The last change of each recipient that is known; where none is, the last of all.
+std::vector<Change> LastChanges(std::span<const StatusRecord> history) {
+  RecipientSet known;
+  for (const StatusRecord& record : history) known.bits |= record.recipients.bits;
+  if (known.empty()) return {history.back().change};
+  std::vector<Change> changes;
+  for (size_t i = 0; i < EventLimits::kMaxRecipients; ++i) {
+    if (!known.contains(i)) continue;
+    const auto last = std::find_if(history.rbegin(), history.rend(),
+                                   [i](const StatusRecord& record) { return WhomItIsAbout(record).contains(i); });
+    changes.push_back(last->change);
+  }
+  return changes;
+}
+
 }  // namespace
 
 std::string_view ChangeName(Change change) { return NamesOf(change).name; }
@@ -180,6 +204,42 @@ Result<StatusRecord> DecodeStatus(std::string_view json) {
                            "\" is missing or not understood");
   }
   return record;
+}
+
+std::string_view StatusOfAll(std::span<const StatusRecord> history) {
+  bool failed = false;
+  for (const Change change : LastChanges(history)) {
+    const std::string_view status = ChangeStatus(change);
+    if (status == "pending") return status;
+    failed = failed || status == "failed";
+  }
+  return failed ? "failed" : "sent";
+}
+
+void AddForeseenCancellation(int64_t requested_unix_ms, std::vector<StatusRecord>& history) {
+  RecipientSet known;
+  RecipientSet waiting;
+  for (const StatusRecord& record : history) {
+    known.bits |= record.recipients.bits;
+    const bool waits = record.change == Change::kScheduled || record.change == Change::kDeferred;
+    waiting.bits &= ~WhomItIsAbout(record).bits;
+    if (waits && record.due_unix_ms >= requested_unix_ms + kKnownWithinMs) waiting.bits |= WhomItIsAbout(record).bits;
+  }
+  if (!known.empty()) waiting.bits &= known.bits;
+  if (waiting.empty()) return;
+  StatusRecord& foreseen = history.emplace_back();
+  foreseen.id = history.front().id;
+  foreseen.change = Change::kCancelled;
+  foreseen.recipients = waiting;
+  foreseen.at_unix_ms = requested_unix_ms;
+}
+
+Status MayBeCancelled(std::span<const StatusRecord> history) {
+  const std::vector<Change> changes = LastChanges(history);
+  const auto waits = [](Change change) { return ChangeStatus(change) == "pending" || change == Change::kCancelled; };
+  if (std::any_of(changes.begin(), changes.end(), waits)) return {};
+  return Status::Conflict("nothing of this mail waits any more; the last that happened to it: " +
+                          std::string(ChangeName(history.back().change)));
 }
 
 }  // namespace postbus

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,12 +13,12 @@
 
 namespace postbus {
 
-enum class Change : uint8_t { kQueued, kScheduled, kDeferred, kSent, kDeadLettered, kExpired };
+enum class Change : uint8_t { kQueued, kScheduled, kDeferred, kSent, kDeadLettered, kExpired, kCancelled };
 std::string_view ChangeName(Change change);    // "queued", "scheduled", "deferred", "sent", "dead_lettered", ...
 std::string_view ChangeStatus(Change change);  // the event format's word for it: "pending", "sent", "failed"
 
 // Nobody will try again: the record tells the end of an accepted mail, and must not get lost.
-bool IsEndWithoutMail(Change change);  // dead-lettered, expired
+bool IsEndWithoutMail(Change change);  // dead-lettered, expired, cancelled
 
 // A reader ignores fields it does not know. A record with another `kFormat`, or of a change it does not know, it does
 // not read at all: whoever keeps records keeps that one, too, for the postbus that will.
@@ -44,5 +45,16 @@ struct StatusRecord {
 // {"v":1,"id":…,"event":"sent","status":"sent","rcpt":[0],"to":["c0ffee…"],"at":…,…}; absent fields left out. Appends.
 void EncodeStatus(const StatusRecord& record, std::string& out);
 Result<StatusRecord> DecodeStatus(std::string_view json);
+
+// What an email's changes, in their order and at least one, say of it as a whole: "pending" while it is for one
+// recipient, else "failed" if it is for one, else "sent".
+std::string_view StatusOfAll(std::span<const StatusRecord> history);
+
+// Adds the change that is still to come where the email was cancelled at that time: of those recipients who have been
+// waiting for a later one. Until then no host will look at it.
+void AddForeseenCancellation(int64_t requested_unix_ms, std::vector<StatusRecord>& history);
+
+// kConflict, with the reason: nothing of it waits any more. An email that was cancelled may be so again.
+Status MayBeCancelled(std::span<const StatusRecord> history);
 
 }  // namespace postbus

@@ -23,6 +23,11 @@ class MemoryQueue final : public Queue, private ShardQueue {
   // One event. `done`: success = each recipient's next hop has the mail. Told once, at the end of the event's turn.
   using Queue::Publish;
   Status Publish(const Publication& publication, std::function<void(const Status&)> done) override;
+  // Nothing waits here for longer than it takes.
+  Status Cancel(std::string_view, std::function<void(const Status&)>) override {
+    return Status::Invalid("without a queue nothing can be cancelled");
+  }
+  const Cancellations& cancellations() const override { return no_cancellations_; }
   Status StartConsuming(const std::vector<int>& wake_fds) override;
   ShardQueue& shard(size_t) override { return *this; }
   void StopConsuming() override;
@@ -66,6 +71,7 @@ class MemoryQueue final : public Queue, private ShardQueue {
 
   const bool scheduled_too_;
   SendPermit permit_;  // always valid
+  const Cancellations no_cancellations_;
   int wake_fd_ = -1;
 
   std::mutex mutex_;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "event/clock.h"
+#include "queue/kafka/cancellation_follower.h"
 #include "queue/kafka/counters.h"
 #include "queue/kafka/delay_service.h"
 #include "queue/kafka/group_consumer.h"
@@ -69,6 +70,8 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   Status Open();
 
   Status Publish(const Publication& publication, std::function<void(const Status&)> done) override;
+  Status Cancel(std::string_view id, std::function<void(const Status&)> done) override;
+  const Cancellations& cancellations() const override { return cancellations_; }
   Status StartConsuming(const std::vector<int>& wake_fds) override;
   ShardQueue& shard(size_t index) override { return *shards_.at(index); }
   void StopConsuming() override;
@@ -93,6 +96,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   const TopicNames names_;
   Counters counters_;
   RecentRequests requests_;
+  Cancellations cancellations_;  // a host's
 
   // Ended from the last to the first: consumers, then producers, then what their callbacks use.
   std::unique_ptr<KafkaShard::Shared> shared_;
@@ -103,6 +107,7 @@ class KafkaQueue final : public Queue, private GroupConsumer::Owner {
   std::unique_ptr<RecordProducer> publisher_;
   std::unique_ptr<RecordProducer> copies_;
   std::unique_ptr<RecordProducer> status_;
+  std::unique_ptr<CancellationFollower> cancellation_follower_;
   std::unique_ptr<DelayService> delay_;
   std::unique_ptr<GroupConsumer> consumer_;
   bool leave_ = false;
@@ -127,7 +132,9 @@ Status KafkaQueue::Open() {
     if (opened.ok()) producer = std::move(*opened);
     return opened.TakeStatus();
   };
-  Status status = open(ProducerKind::kPublish, events, publisher_);
+  std::vector<std::string> published = events;
+  published.push_back(names_.cancellations);
+  Status status = open(ProducerKind::kPublish, std::move(published), publisher_);
   if (status.ok() && role_ == Role::kHost) status = open(ProducerKind::kCopies, copies, copies_);
   if (status.ok() && role_ == Role::kHost) status = open(ProducerKind::kStatus, {names_.status}, status_);
   return status;
@@ -180,6 +187,14 @@ Status KafkaQueue::PublishEvents(std::span<const NewEvent> events, std::function
   return {};
 }
 
+Status KafkaQueue::Cancel(std::string_view id, std::function<void(const Status&)> done) {
+  return publisher_->Produce(CancellationRecord(names_, id, UnixTimeMs()),
+                             [done = std::move(done)](const Status& stored, const RecordBack&) {
+                               done(stored);
+                               return RecordProducer::After::kDone;
+                             });
+}
+
 Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
   Result<InstanceId> instance = InstanceId::Acquire(config_.state_dir);
   if (!instance.ok()) return instance.TakeStatus();
@@ -199,6 +214,11 @@ Status KafkaQueue::StartConsuming(const std::vector<int>& wake_fds) {
                                        config_.at_most_once, keyed_.get()});
   for (const int fd : wake_fds) shards_.push_back(std::make_unique<KafkaShard>(fd, *shared_));
 
+  cancellation_follower_ = std::make_unique<CancellationFollower>(config_.kafka, cancellations_, log_, [this] {
+    shared_->knows_cancellations = true;
+    for (const auto& shard : shards_) shard->Wake();
+  });
+  if (Status status = cancellation_follower_->Start(); !status.ok()) return status;
   journals_ = std::make_unique<Journals>(config_.state_dir, config_.kafka.group_id, log_);
   delay_ = std::make_unique<DelayService>(config_.kafka, config_.at_most_once, instance_->id(), *copies_, log_);
   GroupConsumer::Owner& owner = *this;
@@ -266,6 +286,7 @@ bool KafkaQueue::Stop(int64_t deadline_boot_ms) {
   if (consumer_) flushed = consumer_->Stopped() && flushed;
   if (delay_) flushed = delay_->Stopped() && flushed;
   if (keyed_) keyed_->Stop();
+  cancellation_follower_.reset();
   if (journals_) journals_->Detach();
   for (RecordProducer* producer : {publisher_.get(), copies_.get(), status_.get()}) {
     if (producer != nullptr) producer->Stop();
@@ -277,6 +298,7 @@ Status KafkaQueue::Health() const {
   Status status = publisher_->Health();
   if (status.ok() && consumer_) status = consumer_->Health();
   if (status.ok() && delay_) status = delay_->Health();
+  if (status.ok() && cancellation_follower_) status = cancellation_follower_->Health();
   return status;
 }
 

@@ -42,7 +42,7 @@ struct KafkaShard::CopyReport {
 
 bool KafkaShard::Next(QueuedEvent& out, Which which) {
   std::lock_guard lock(mutex_);
-  if (!shared_.consuming) return false;
+  if (!shared_.consuming || !shared_.knows_cancellations) return false;
   if (key_news_.exchange(false)) JudgeParked();
   bool yielded = which == Which::kAny && YieldAgain(out);
   Partition::Taken taken;

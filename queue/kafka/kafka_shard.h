@@ -47,6 +47,7 @@ class KafkaShard final : public ShardQueue {
     const bool at_most_once;
     KeyedEvents* keyed = nullptr;  // null: the file cannot be had, and repeated events are not known
     std::atomic<bool> consuming{true};
+    std::atomic<bool> knows_cancellations{false};  // no turn begins before; the shards are woken then
     std::atomic<double> group_share{1};
   };
 

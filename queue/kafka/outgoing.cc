@@ -164,6 +164,16 @@ std::optional<Copy> SmallerThan(const TopicNames& names, const std::string& grou
   return Copy{LetterFor(names, group, source, std::move(too_large), "too_large", message), CopyKind::kDeadLetter};
 }
 
+Record CancellationRecord(const TopicNames& names, std::string_view id, int64_t at_unix_ms) {
+  Record record;
+  record.topic = names.cancellations;
+  record.key = id;
+  record.value = R"({"v":1,"id":)";
+  AppendJsonString(id, record.value);
+  record.value += ",\"at\":" + std::to_string(at_unix_ms) + "}";
+  return record;
+}
+
 Record StatusChangeRecord(const TopicNames& names, const StatusRecord& status) {
   Record record;
   record.topic = names.status;

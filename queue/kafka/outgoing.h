@@ -75,6 +75,9 @@ struct Copy {
 std::optional<Copy> SmallerThan(const TopicNames& names, const std::string& group, const Source& source, CopyKind kind,
                                 Record too_large);
 
+// {"v":1,"id":…,"at":…}. What counts is the key.
+Record CancellationRecord(const TopicNames& names, std::string_view id, int64_t at_unix_ms);
+
 Record StatusChangeRecord(const TopicNames& names, const StatusRecord& status);
 
 }  // namespace postbus::kafka

@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "event/clock.h"
+#include "queue/kafka/cancellation_follower.h"
 #include "queue/kafka/kafka_config.h"
 #include "queue/kafka/rdkafka_handles.h"
 #include "queue/kafka/status_store.h"
@@ -28,18 +29,6 @@ constexpr size_t kGatherMax = 2000;  // at most
 constexpr int64_t kAgainAfterMs = 1000;
 constexpr size_t kMaxNoted = 100'000;
 
-Properties ReaderProperties(const std::string& group_id) {
-  return {
-      {"group.id", group_id + "-status"},  // librdkafka wants one; it is neither joined nor committed to
-      {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
-      {"auto.offset.reset", "earliest"},  // what was to be read next is gone, or the topic is a new one
-      {"isolation.level", "read_committed"}, {"check.crcs", "true"},
-      {"allow.auto.create.topics", "false"}, {"enable.partition.eof", "true"},
-      {"fetch.wait.max.ms", "100"},          {"queued.max.messages.kbytes", "1024"},
-      {"socket.nagle.disable", "true"},
-  };
-}
-
 StoredStatus OwnStatus(const StatusRecord& record) {
   StoredStatus stored{StoredStatus::kOwn, 0, record.id, record.at_unix_ms, {}, record.recipient_hashes};
   EncodeStatus(record, stored.record);
@@ -53,7 +42,8 @@ class StatusFollower final : public StatusHistory {
         topic_(TopicNames(config.kafka).status),
         store_(std::move(store)),
         log_(std::move(log)),
-        context_{&log_, this} {}
+        context_{&log_, this},
+        cancellation_follower_(config.kafka, cancellations_, log_, [] {}) {}
 
   ~StatusFollower() override {
     {
@@ -66,12 +56,13 @@ class StatusFollower final : public StatusHistory {
   }
 
   Status Start() {
-    Result<ConfPtr> conf = MakeConf(config_, ReaderProperties(config_.group_id), &context_);
+    Result<ConfPtr> conf = MakeConf(config_, FollowerProperties(config_.group_id + "-status"), &context_);
     if (!conf.ok()) return conf.TakeStatus();
     Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
     if (!client.ok()) return client.TakeStatus();
     client_.reset(*client);
     rd_kafka_poll_set_consumer(client_.get());
+    if (Status started = cancellation_follower_.Start(); !started.ok()) return started;
     thread_ = std::thread([this] { Run(); });
     return {};
   }
@@ -89,6 +80,9 @@ class StatusFollower final : public StatusHistory {
     }
     if (queued && found.ok() && found->front().change != Change::kQueued) found->insert(found->begin(), *queued);
     if (!found.ok() && found.status().kind() == ErrorKind::kNotFound && !caught_up_) return StillReading();
+    if (const int64_t requested = cancellations_.RequestedAt(id); found.ok() && requested != 0) {
+      AddForeseenCancellation(requested, *found);  // in a delay topic nobody looks at it before its time
+    }
     return found;
   }
 
@@ -219,6 +213,8 @@ class StatusFollower final : public StatusHistory {
   const QueueLog log_;
   ClientContext context_;
   ClientPtr client_;
+  Cancellations cancellations_;
+  CancellationFollower cancellation_follower_;
 
   std::set<int32_t> behind_;            // the thread's: partitions that had records when it began, not read yet
   std::atomic<bool> caught_up_{false};  // behind_ is empty, and what was in it is in the file

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "event/clock.h"
+#include "queue/cancellations.h"
 #include "queue/kafka/kafka_config.h"
 #include "queue/kafka/rdkafka_handles.h"
 
@@ -172,7 +173,8 @@ std::vector<TopicSpec> TopicTable(const KafkaConfig& config) {
   add(names.dead_letters, {{"cleanup.policy", "delete"}, {"retention.ms", days(30)}, holds_events});
   add(names.status, {{"cleanup.policy", "delete"}, {"retention.ms", days(7)}});
   // Longer than any event can wait: a cancellation must not be gone before its event comes.
-  add(names.cancellations, {{"cleanup.policy", "compact,delete"}, {"retention.ms", days(400)}});
+  add(names.cancellations,
+      {{"cleanup.policy", "compact,delete"}, {"retention.ms", std::to_string(Cancellations::kKeptMs)}});
   return table;
 }
 

@@ -37,7 +37,7 @@ struct TopicNames {
   std::array<std::string, kDelaySteps.size()> delays;  // as kDelaySteps
   std::string dead_letters;
   std::string status;
-  std::string cancellations;
+  std::string cancellations;  // key: the id of an email that was cancelled
 
   // The priority whose topic it is; normal for any other.
   Priority PriorityOf(std::string_view topic) const;

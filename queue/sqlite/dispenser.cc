@@ -110,6 +110,12 @@ bool Dispenser::MayIdle(size_t shard) {
   return false;
 }
 
+bool Dispenser::Withhold(Priority priority, int64_t seq) {
+  Lane& lane = lanes_[IndexOf(priority)];
+  const std::lock_guard lock(lane.mutex);
+  return lane.leased.insert(seq).second;
+}
+
 void Dispenser::Published(Priority priority) { lanes_[IndexOf(priority)].news.fetch_add(1); }
 
 void Dispenser::Deferred(Priority priority, int64_t due_unix_ms) {

@@ -50,6 +50,9 @@ class Dispenser {
   // Why the last lease failed, if it did; the writer has the shards look again at its next round.
   Status ReadHealth() const;
 
+  // Keeps a deferred row from the shards, until it is Settled. False: one of them has it.
+  [[nodiscard]] bool Withhold(Priority priority, int64_t seq);
+
   // Committed: events of a priority (by whomever); a deferred copy; the end of turns of deferred rows.
   void Published(Priority priority);
   void Deferred(Priority priority, int64_t due_unix_ms);

@@ -75,6 +75,12 @@ struct ClaimChange {
   size_t shard = 0;  // to be told when the claim is durable
 };
 
+// What somebody wants to be cancelled.
+struct CancelRequest {
+  std::string id;
+  std::function<void(const Status&)> done;
+};
+
 // A turn that has ended: written in one transaction, or not at all.
 struct Settlement {
   RowRef row;                         // deleted
@@ -83,6 +89,7 @@ struct Settlement {
   std::vector<DeferredRow> deferred;  // of row.priority
   std::vector<DeadLetterRow> dead_letters;
   std::vector<StatusRow> statuses;
+  bool without_turn = false;  // it was cancelled while it waited
 };
 
 // What a shard has to be written, in this order.

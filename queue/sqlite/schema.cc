@@ -43,11 +43,16 @@ CREATE TABLE requests (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTE
 // The turns that are claimed (ShardQueue::Claim), by the `seq` of their row.
 constexpr const char* kCreateClaims = "CREATE TABLE claims (seq INTEGER PRIMARY KEY)";
 
+// What is to be cancelled. A postbus that does not know it does no harm but to send what was cancelled and is still in
+// the file. The index is on kIdOfHeaders, to the letter.
+constexpr const char* kCreateCancellations = R"sql(
+CREATE TABLE cancellations (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL);
+CREATE INDEX deferred_id ON deferred (substr(headers, 26, instr(substr(headers, 26), char(10)) - 1));
+)sql";
+
 constexpr std::array kSteps = {
-    FormatStep{1, kCreate},
-    FormatStep{2, kCreateRequests},
-    FormatStep{3, kCreateStatusRecipients},
-    FormatStep{4, kCreateClaims},
+    FormatStep{1, kCreate},       FormatStep{2, kCreateRequests},      FormatStep{3, kCreateStatusRecipients},
+    FormatStep{4, kCreateClaims}, FormatStep{5, kCreateCancellations},
 };
 constexpr FileFormat kQueueFile = {"queue file", kApplicationId, kSteps, /*keep_backup=*/true};
 

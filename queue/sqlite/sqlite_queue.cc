@@ -59,8 +59,9 @@ class SqliteQueue : public Queue {
       if (Status opened = OpenJournal(*database); !opened.ok()) return opened;
       if (Status read = ReadOldClaims(*database); !read.ok()) return read;
     }
-    Result<std::unique_ptr<Writer>> writer = Writer::Start(std::move(*database), std::move(*pipe),
-                                                           dispenser_ ? &*dispenser_ : nullptr, journal_.get(), log_);
+    Result<std::unique_ptr<Writer>> writer =
+        Writer::Start(std::move(*database), std::move(*pipe), dispenser_ ? &*dispenser_ : nullptr, journal_.get(),
+                      cancellations_, log_);
     if (!writer.ok()) return writer.TakeStatus();
     writer_ = std::move(*writer);
     return {};
@@ -82,6 +83,11 @@ class SqliteQueue : public Queue {
     rows.done = std::move(done);
     return writer_->Publish(std::move(rows));
   }
+
+  Status Cancel(std::string_view id, std::function<void(const Status&)> done) override {
+    return writer_->Cancel({std::string(id), std::move(done)});
+  }
+  const Cancellations& cancellations() const override { return cancellations_; }
 
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     for (size_t i = 0; i < wake_fds.size(); ++i) {
@@ -170,6 +176,7 @@ class SqliteQueue : public Queue {
   std::optional<Dispenser> dispenser_;      // a host's
   std::unique_ptr<Journal> journal_;        // a host's
   std::unordered_set<int64_t> old_claims_;  // of rows that a dead process may have sent
+  Cancellations cancellations_;             // a host's
   std::unique_ptr<Writer> writer_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<bool> consuming_{false};  // shards_ is complete

@@ -12,6 +12,7 @@
 
 #include "event/clock.h"
 #include "event/due_clock.h"
+#include "queue/sqlite/schema.h"
 #include "queue/sqlite/status_rows.h"
 
 namespace postbus::sqlite {
@@ -26,7 +27,6 @@ constexpr int64_t kBusyMs = 5000;  // how long another process may hold the writ
 constexpr long kBusySleepNs = 500'000;
 constexpr int64_t kPruneMs = 60'000;
 constexpr int64_t kDayMs = 86'400'000;
-constexpr int64_t kStatusKeptMs = 7 * kDayMs;  // as long as Kafka's topics keep them
 constexpr int64_t kDeadLettersKeptMs = 30 * kDayMs;
 constexpr int64_t kRequestsKeptMs = kDayMs;
 constexpr int kPruneRows = 1000;  // in one transaction
@@ -41,17 +41,20 @@ size_t IndexOf(Priority priority) { return static_cast<size_t>(priority); }
 
 }  // namespace
 
-Writer::Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, QueueLog log)
+Writer::Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, Cancellations& cancellations,
+               QueueLog log)
     : database_(std::move(database)),
       pipe_(std::move(pipe)),
       wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       dispenser_(dispenser),
       journal_(journal),
+      cancellations_(cancellations),
       log_(std::move(log)) {}
 
 Result<std::unique_ptr<Writer>> Writer::Start(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal,
-                                              QueueLog log) {
-  std::unique_ptr<Writer> writer(new Writer(std::move(database), std::move(pipe), dispenser, journal, std::move(log)));
+                                              Cancellations& cancellations, QueueLog log) {
+  std::unique_ptr<Writer> writer(
+      new Writer(std::move(database), std::move(pipe), dispenser, journal, cancellations, std::move(log)));
   if (Status prepared = writer->Prepare(); !prepared.ok()) return prepared;
   writer->thread_ = std::thread([self = writer.get()] { self->Run(); });
   return writer;
@@ -85,6 +88,7 @@ Status Writer::Prepare() {
       prepare(find_request_, "SELECT digest FROM requests WHERE id = ?1") &&
       prepare(insert_claim_, "INSERT OR IGNORE INTO claims (seq) VALUES (?1)") &&
       prepare(delete_claim_, "DELETE FROM claims WHERE seq = ?1") &&
+      prepare(find_claim_, "SELECT 1 FROM claims WHERE seq = ?1") &&
       prepare(insert_request_, "INSERT INTO requests (id, at, digest) VALUES (?1, ?2, ?3)") &&
       prepare(prune_requests_,
               "DELETE FROM requests WHERE at < ?1 AND seq IN "
@@ -95,8 +99,10 @@ Status Writer::Prepare() {
   FileState state;
   if (!ok || !ReadState(state)) return database_.Failure();
   ShowState(state);
+  if (Status prepared = cancellation_table_.Prepare(database_); !prepared.ok()) return prepared;
   if (dispenser_ != nullptr) {
     dispenser_->SetTimerFd(wake_fd_.get());
+    if (Status taken = TakeCancellations(); !taken.ok()) return taken;
     dispenser_->permit().Extend(BootTimeMs() + kPermitMs);
   }
   return {};
@@ -118,6 +124,18 @@ Status Writer::Publish(NewRows rows) {
     }
     incoming_bytes_ += rows.bytes();
     incoming_rows_.push_back(std::move(rows));
+    wake = std::exchange(waiting_, false);
+  }
+  if (wake) eventfd_write(wake_fd_.get(), 1);
+  return {};
+}
+
+Status Writer::Cancel(CancelRequest request) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return Status::Unavailable("the queue is being closed: repeat the cancellation");
+    incoming_cancels_.push_back(std::move(request));
     wake = std::exchange(waiting_, false);
   }
   if (wake) eventfd_write(wake_fd_.get(), 1);
@@ -159,6 +177,7 @@ QueueStats Writer::Stats() const {
   stats.completed = completed_.load();
   stats.deferred = deferred_.load();
   stats.dead_lettered = dead_lettered_.load();
+  stats.cancelled = cancelled_.load();
   stats.commits = commits_.load();
   stats.commit_failures = commit_failures_.load();
   stats.waiting = events_in_file_.load();
@@ -170,21 +189,28 @@ void Writer::Run() {
   while (true) {
     std::vector<NewRows> published = TakeIncoming();
     Commit(published);
+    CommitCancels();
     if (dispenser_ != nullptr) TendHost();
     {
       const std::lock_guard lock(mutex_);
-      const bool idle = incoming_rows_.empty() && incoming_work_.empty();
+      const bool idle = incoming_rows_.empty() && incoming_work_.empty() && incoming_cancels_.empty();
       if (abandon_.load() || (stopping_ && idle && unsettled_.empty())) break;
     }
     Wait();
   }
   std::vector<NewRows> refused;
+  std::vector<CancelRequest> refused_cancels;
   {
     const std::lock_guard lock(mutex_);
     refused = std::exchange(incoming_rows_, {});
-    all_written_ = refused.empty() && incoming_work_.empty() && unsettled_.empty();
+    refused_cancels.swap(incoming_cancels_);
+    all_written_ = refused.empty() && refused_cancels.empty() && incoming_work_.empty() && unsettled_.empty();
   }
   Answer(refused, Status::Unavailable("the queue was closed before the disk took the event: repeat with the same id"));
+  for (const CancelRequest& request : refused_cancels) {
+    request.done(Status::Unavailable("the queue was closed before the disk took the cancellation: repeat it"));
+  }
+  cancellation_table_.Close();
   // Statements first: a connection with live statements stays open.
   for (Statement* statement : {&begin_,
                                &commit_,
@@ -203,6 +229,7 @@ void Writer::Run() {
                                &insert_status_recipient_,
                                &insert_claim_,
                                &delete_claim_,
+                               &find_claim_,
                                &prune_status_recipients_,
                                &insert_[0],
                                &insert_[1],
@@ -257,6 +284,50 @@ void Writer::Commit(std::vector<NewRows>& published) {
   }
 }
 
+// Behind the turns that have ended: what was sent is known to be.
+void Writer::CommitCancels() {
+  std::vector<CancelRequest> requests;
+  {
+    const std::lock_guard lock(mutex_);
+    requests.swap(incoming_cancels_);
+  }
+  if (requests.empty()) return;
+  std::vector<Status> verdicts;
+  Status failure;
+  if (!begin_.Run()) failure = database_.Failure();
+  for (const CancelRequest& request : requests) {
+    if (!failure.ok()) break;
+    Status verdict = cancellation_table_.Add(request.id);
+    if (!verdict.ok() && verdict.kind() == ErrorKind::kUnavailable) failure = std::move(verdict);
+    verdicts.push_back(std::move(verdict));
+  }
+  if (failure.ok() && !commit_.Run()) failure = CommitFailure();
+  database_.Rollback();
+  if (!failure.ok()) commit_failures_.fetch_add(1);
+  if (failure.ok() && dispenser_ == nullptr) pipe_.Notify();
+  if (failure.ok() && dispenser_ != nullptr) {
+    if (!TakeCancellations().ok()) look_for_cancellations_ = true;
+    std::vector<NewRows> none;
+    Commit(none);  // so that who is answered sees what has ended by it
+  }
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].done(failure.ok() ? verdicts[i] : failure);
+}
+
+// What was cancelled, here or by another process, is known to the shards from now on. What waits in the file and is
+// with none of them ends.
+Status Writer::TakeCancellations() {
+  std::vector<Settlement> waiting;
+  if (Status read = cancellation_table_.ReadNew(cancellations_, waiting); !read.ok()) return read;
+  if (waiting.empty()) return {};
+  const std::vector<int64_t> left = journal_->Left();  // a killed host had these, and some may have been sent
+  for (Settlement& settlement : waiting) {
+    const RowRef& row = settlement.row;
+    if (std::find(left.begin(), left.end(), row.seq) != left.end() || IsClaimed(row.seq)) continue;
+    if (dispenser_->Withhold(row.priority, row.seq)) unsettled_.settlements.push_back(std::move(settlement));
+  }
+  return {};
+}
+
 Status Writer::Transact(const std::vector<NewRows>& published, const HostWork& work) {
   FileState state;
   const bool written = Write(published, work, state);
@@ -266,12 +337,17 @@ Status Writer::Transact(const std::vector<NewRows>& published, const HostWork& w
     Announce(published, work);
     return {};
   }
-  Status failure = database_.Failure();
-  // A COMMIT whose fdatasync failed may be found intact after a crash. With no space left its last page cannot.
-  if (written && database_.ErrorCode() != SQLITE_FULL) failure = Status::Uncertain(std::string(failure.message()));
+  Status failure = written ? CommitFailure() : database_.Failure();
   database_.Rollback();
   commit_failures_.fetch_add(1);
   return failure;
+}
+
+// A COMMIT whose fdatasync failed may be found intact after a crash. With no space left its last page cannot.
+Status Writer::CommitFailure() const {
+  Status failure = database_.Failure();
+  if (database_.ErrorCode() == SQLITE_FULL) return failure;
+  return Status::Uncertain(std::string(failure.message()));
 }
 
 bool Writer::Write(const std::vector<NewRows>& published, const HostWork& work, FileState& state) {
@@ -329,6 +405,14 @@ bool Writer::WriteClaim(const ClaimChange& claim) {
   Statement& write = claim.claimed ? insert_claim_ : delete_claim_;
   write.Bind(1, claim.seq);
   return write.Run();
+}
+
+// At most once: some host may be sending it, or may have.
+bool Writer::IsClaimed(int64_t seq) {
+  find_claim_.Bind(1, seq);
+  const bool claimed = find_claim_.Step() == SQLITE_ROW;
+  find_claim_.Reset();
+  return claimed;
 }
 
 bool Writer::WriteSettlement(const Settlement& settlement, FileState& state) {
@@ -391,7 +475,10 @@ void Writer::Announce(const std::vector<NewRows>& published, const HostWork& wor
     if (settlement.row.deferred) dispenser_->Settled(priority, settlement.row.seq);
     if (settlement.marks.slot() != nullptr) journal_->Release(settlement.marks);
   }
-  completed_.fetch_add(work.settlements.size());
+  const auto cancelled = static_cast<size_t>(std::count_if(work.settlements.begin(), work.settlements.end(),
+                                                           [](const Settlement& each) { return each.without_turn; }));
+  cancelled_.fetch_add(cancelled);
+  completed_.fetch_add(work.settlements.size() - cancelled);
   std::array<size_t, kPriorities> written{};
   for (size_t i = 0; i < published.size(); ++i) {
     if (fates_[i] != Fate::kWritten) continue;
@@ -443,11 +530,17 @@ void Writer::TendHost() {
     read_version_.Reset();
     if (version != std::exchange(seen_version_, version)) {
       look_again = true;
+      look_for_cancellations_ = true;
       FileState state;
       if (ReadState(state)) ShowState(state);
     }
   } else {
     read_version_.Reset();
+  }
+  if (look_for_cancellations_) {
+    look_for_cancellations_ = !TakeCancellations().ok();
+    std::vector<NewRows> none;
+    Commit(none);
   }
   const int64_t now = BootTimeMs();
   if (retry_at_boot_ms_ == 0) {
@@ -470,7 +563,9 @@ void Writer::Prune() {
     prune(prune_status_, kStatusKeptMs);
     prune(prune_dead_letters_, kDeadLettersKeptMs);
     prune(prune_requests_, kRequestsKeptMs);
-    if (!prune_status_recipients_.Run() || !commit_.Run()) database_.Rollback();
+    if (!cancellation_table_.Prune(UnixTimeMs() - Cancellations::kKeptMs, kPruneRows) ||
+        !prune_status_recipients_.Run() || !commit_.Run())
+      database_.Rollback();
   }
   prune_at_boot_ms_ = more ? 0 : BootTimeMs() + kPruneMs;
 }
@@ -485,7 +580,7 @@ void Writer::Wait() {
   }
   {
     const std::lock_guard lock(mutex_);
-    if (!incoming_rows_.empty() || !incoming_work_.empty()) return;
+    if (!incoming_rows_.empty() || !incoming_work_.empty() || !incoming_cancels_.empty()) return;
     waiting_ = true;
   }
   std::array<pollfd, 2> fds{{{wake_fd_.get(), POLLIN, 0}, {dispenser_ != nullptr ? pipe_.fd() : -1, POLLIN, 0}}};

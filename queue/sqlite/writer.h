@@ -1,6 +1,6 @@
 // queue/sqlite/writer.h - the one thread of a process that writes to the queue file. What publishers and shards give it
 // while one transaction is on its way to the disk becomes the next one (group commit).
-// Public calls from any thread. Dispenser and journal outlive it.
+// Public calls from any thread. Dispenser, journal and cancellations outlive it.
 #pragma once
 
 #include <array>
@@ -13,8 +13,10 @@
 #include <thread>
 #include <vector>
 
+#include "queue/cancellations.h"
 #include "queue/file_descriptor.h"
 #include "queue/queue.h"
+#include "queue/sqlite/cancellation_table.h"
 #include "queue/sqlite/database.h"
 #include "queue/sqlite/dispenser.h"
 #include "queue/sqlite/rows.h"
@@ -25,13 +27,15 @@ namespace postbus::sqlite {
 class Writer {
  public:
   // `dispenser` and `journal`: a host's, told of every commit; nullptr in a producer, which notifies the host through
-  // the pipe.
+  // the pipe. `cancellations`: a host's get all there are, before this returns and from then on.
   static Result<std::unique_ptr<Writer>> Start(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal,
-                                               QueueLog log);
+                                               Cancellations& cancellations, QueueLog log);
   ~Writer();
 
   // `rows.done` is called from the writer's thread, unless an error is returned.
   Status Publish(NewRows rows);
+  // `request.done` likewise.
+  Status Cancel(CancelRequest request);
   // Takes turns that have ended, and claims; they are kept and tried again until the file has them.
   void Settle(HostWork work);
 
@@ -53,18 +57,23 @@ class Writer {
   // What a transaction did with rows that were published.
   enum class Fate : uint8_t { kWritten, kKnown, kConflict };
 
-  Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, QueueLog log);
+  Writer(Database database, WakePipe pipe, Dispenser* dispenser, Journal* journal, Cancellations& cancellations,
+         QueueLog log);
   Status Prepare();
 
   void Run();
   std::vector<NewRows> TakeIncoming();
   void Commit(std::vector<NewRows>& published);
+  void CommitCancels();
+  Status TakeCancellations();
+  Status CommitFailure() const;
   Status Transact(const std::vector<NewRows>& published, const HostWork& work);
   bool Write(const std::vector<NewRows>& published, const HostWork& work, FileState& state);
   bool WriteRows(const NewRows& rows, FileState& state);
   bool Remember(const NewRows& rows, Fate& fate);
   bool WriteStatus(const StatusRow& status);
   bool WriteClaim(const ClaimChange& claim);
+  bool IsClaimed(int64_t seq);
   bool WriteSettlement(const Settlement& settlement, FileState& state);
   bool ReadState(FileState& state);
   void ShowState(const FileState& state);
@@ -83,12 +92,14 @@ class Writer {
   Statement insert_deferred_, delete_deferred_, insert_dead_letter_, insert_status_, insert_status_recipient_,
       prune_status_, prune_status_recipients_, prune_dead_letters_;
   Statement find_request_, insert_request_, prune_requests_;
-  Statement insert_claim_, delete_claim_;
+  Statement insert_claim_, delete_claim_, find_claim_;
+  CancellationTable cancellation_table_;
   std::vector<Fate> fates_;       // of what the last transaction was given to publish
   HostWork unsettled_;            // what the file does not have yet
   int64_t retry_at_boot_ms_ = 0;  // after a failure: the next try; 0 = the last transaction went well
   int64_t prune_at_boot_ms_ = 0;
   int64_t busy_since_boot_ms_ = 0;
+  bool look_for_cancellations_ = false;
   int64_t seen_version_ = -1;  // PRAGMA data_version: changes when another process commits
   bool notified_ = false;      // through the pipe
 
@@ -96,10 +107,11 @@ class Writer {
   const FileDescriptor wake_fd_;
   Dispenser* const dispenser_;
   Journal* const journal_;
+  Cancellations& cancellations_;
   const QueueLog log_;
 
   std::atomic<uint64_t> published_{0}, publish_failures_{0}, completed_{0}, deferred_{0}, dead_lettered_{0},
-      commits_{0}, commit_failures_{0};
+      cancelled_{0}, commits_{0}, commit_failures_{0};
   std::atomic<int64_t> events_in_file_{0}, deferred_in_file_{0};
   std::atomic<bool> abandon_{false};  // the deadline of Stop has passed
 
@@ -107,6 +119,7 @@ class Writer {
   std::condition_variable finished_changed_;
   std::vector<NewRows> incoming_rows_;
   HostWork incoming_work_;
+  std::vector<CancelRequest> incoming_cancels_;
   size_t incoming_bytes_ = 0;  // of rows
   bool waiting_ = false;       // the thread sleeps until wake_fd_ is written
   bool stopping_ = false;

@@ -40,6 +40,13 @@ class SayingQueue final : public Queue {
     }
     return {};
   }
+  Status Cancel(std::string_view id, std::function<void(const Status&)> done) override {
+    cancelled.emplace_back(id);
+    if (refuse) return Status::Unavailable("the local queue is full");
+    done(Status(answer.ok() ? Status() : Status(answer.kind(), std::string(answer.message()))));
+    return {};
+  }
+  const Cancellations& cancellations() const override { return cancellations_; }
   Status StartConsuming(const std::vector<int>&) override { return {}; }
   ShardQueue& shard(size_t) override { return unused_; }
   void StopConsuming() override {}
@@ -62,8 +69,10 @@ class SayingQueue final : public Queue {
   std::vector<std::string> ids;
   std::string request_id;
   std::string digest;
+  std::vector<std::string> cancelled;
 
  private:
+  const Cancellations cancellations_;
   FakeQueue unused_;
 };
 
@@ -75,6 +84,7 @@ class SayingHistory final : public StatusHistory {
     if (!answer.ok()) return Status(answer.kind(), std::string(answer.message()));
     StatusRecord record;
     record.id = id;
+    record.change = change;
     record.at_unix_ms = 1;
     return std::vector{record};
   }
@@ -83,6 +93,7 @@ class SayingHistory final : public StatusHistory {
 
   std::string asked;
   Status answer;
+  Change change = Change::kQueued;
   std::vector<StatusRecord> noted;
 };
 

@@ -306,6 +306,70 @@ TEST_F(EmailApiTest, WhatIsNotKnownOrCannotBeToldNow) {
   EXPECT_EQ(HeaderOf(Handle("", "DELETE", "/v1/emails/x", {}), "Allow"), "GET");
 }
 
+TEST_F(EmailApiTest, TakesAMailBack) {
+  for (int i = 0; i < 2; ++i) {  // again: the same
+    const HttpResponse answer = Handle("", "POST", "/v1/emails/order%3A17/cancel", {});
+    EXPECT_EQ(answer.status, 202) << answer.body;
+    EXPECT_EQ(answer.body, "{\"id\":\"order:17\",\"status\":\"cancel_requested\"}\n");
+    EXPECT_EQ(HeaderOf(answer, "Location"), "/v1/emails/order:17");
+  }
+  EXPECT_EQ(queue_.cancelled, (std::vector<std::string>{"order:17", "order:17"}));
+  EXPECT_EQ(queue_.published, 0);
+  EXPECT_NE(metrics_.Serialize().find(R"(postbus_http_requests_total{route="/v1/emails/{id}/cancel",status="202"} 2)"),
+            std::string::npos);
+}
+
+TEST_F(EmailApiTest, WhatIsKnownToBeOverIsNotTakenBack) {
+  history_.change = Change::kSent;
+  const HttpResponse answer = Handle("", "POST", "/v1/emails/x/cancel", {});
+  EXPECT_EQ(answer.status, 409);
+  EXPECT_EQ(answer.content_type, "application/problem+json");
+  EXPECT_NE(answer.body.find(R"("title":"Conflict","status":409,"code":"email_is_over")"), std::string::npos)
+      << answer.body;
+  EXPECT_NE(answer.body.find("sent"), std::string::npos) << answer.body;
+  for (const Change change : {Change::kDeadLettered, Change::kExpired}) {
+    history_.change = change;
+    EXPECT_EQ(Handle("", "POST", "/v1/emails/x/cancel", {}).status, 409);
+  }
+  EXPECT_TRUE(queue_.cancelled.empty());
+  history_.change = Change::kCancelled;
+  EXPECT_EQ(Handle("", "POST", "/v1/emails/x/cancel", {}).status, 202) << "again";
+}
+
+TEST_F(EmailApiTest, WhatTheQueueSaysOfACancellation) {
+  const auto cancel = [this] { return Handle("", "POST", "/v1/emails/x/cancel", {}); };
+  // What is not known here, or cannot be told now, is for the queue to know.
+  history_.answer = Status::NotFound("none");
+  EXPECT_EQ(cancel().status, 202);
+  history_.answer = Status::Unavailable("still reading");
+  EXPECT_EQ(cancel().status, 202);
+  queue_.answer = Status::NotFound("none");
+  EXPECT_NE(cancel().body.find(R"("status":404,"code":"no_such_email")"), std::string::npos) << cancel().body;
+  queue_.answer = Status::Conflict("the last that happened to it: sent");
+  EXPECT_NE(cancel().body.find(R"("status":409,"code":"email_is_over","detail":"the last that happened to it: sent")"),
+            std::string::npos)
+      << cancel().body;
+  queue_.answer = Status::Uncertain("no answer");
+  EXPECT_NE(cancel().body.find(R"("status":503,"code":"uncertain")"), std::string::npos) << cancel().body;
+  queue_.answer = Status::Unavailable("the disk is full");
+  EXPECT_NE(cancel().body.find("nothing was cancelled: the disk is full"), std::string::npos) << cancel().body;
+  queue_.answer = {};
+  queue_.refuse = true;
+  const HttpResponse refused = cancel();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(HeaderOf(refused, "Retry-After"), "1");
+}
+
+TEST_F(EmailApiTest, WhatIsNoCancellation) {
+  for (const std::string path : {"/v1/emails//cancel", "/v1/emails/a/b/cancel", "/v1/emails/a%20b/cancel",
+                                 "/v1/emails/a/cancel/", "/v1/emails/a/cancels", "/v1/emails/a/xcancel"}) {
+    EXPECT_EQ(Handle("", "POST", path, {}).status, 404) << path;
+  }
+  EXPECT_EQ(HeaderOf(Handle("", "GET", "/v1/emails/a/cancel", {}), "Allow"), "POST");
+  EXPECT_EQ(HeaderOf(Handle("", "POST", "/v1/emails/cancel", {}), "Allow"), "GET") << "a mail of this id";
+  EXPECT_TRUE(queue_.cancelled.empty());
+}
+
 TEST_F(EmailApiTest, TheHistoryKnowsWhatWasAccepted) {
   Handle(R"({"to":["a@b.org","c@d.org"],"template":"password-reset","data":{"Link":"x"}})");
   ASSERT_EQ(history_.noted.size(), 1u);

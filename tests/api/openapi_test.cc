@@ -63,6 +63,11 @@ class OpenApiTest : public testing::Test {
     return client.Receive();
   }
 
+  static std::string UrlOf(std::string path) {
+    if (const size_t id = path.find("{id}"); id != path.npos) path.replace(id, 4, "id-1");
+    return path;
+  }
+
   static Config WithSender() {
     Config config;
     config.defaults_from = "noreply@usualstore.com";
@@ -97,16 +102,18 @@ TEST_F(OpenApiTest, HasTheRoutesAndStatusesThereAre) {
     seen.insert({method, path, status});
   };
 
-  const std::map<std::string, std::string> routes = {
-      {"/v1/emails", "POST"}, {"/v1/emails/batch", "POST"}, {"/v1/emails/{id}", "GET"}, {"/openapi.json", "GET"}};
-  const auto url = [](const std::string& path) { return path == "/v1/emails/{id}" ? "/v1/emails/id-1" : path; };
+  const std::map<std::string, std::string> routes = {{"/v1/emails", "POST"},
+                                                     {"/v1/emails/batch", "POST"},
+                                                     {"/v1/emails/{id}", "GET"},
+                                                     {"/v1/emails/{id}/cancel", "POST"},
+                                                     {"/openapi.json", "GET"}};
   std::map<std::string, std::unique_ptr<HttpClient>> slow;
   for (const auto& [path, method] : routes) {
     slow[path] = std::make_unique<HttpClient>(server_->port());
-    slow[path]->Send(method + " " + url(path) + " HTTP/1.1\r\nHo");
-    note(method, path, Ask(method, url(path), "Content-Length: many\r\n", ""));
-    note(method, path, Ask(method, url(path), "Content-Length: 30000\r\n", ""));
-    note(method, path, Ask(method, url(path), "X: " + std::string(2000, 'x') + "\r\n", ""));
+    slow[path]->Send(method + " " + UrlOf(path) + " HTTP/1.1\r\nHo");
+    note(method, path, Ask(method, UrlOf(path), "Content-Length: many\r\n", ""));
+    note(method, path, Ask(method, UrlOf(path), "Content-Length: 30000\r\n", ""));
+    note(method, path, Ask(method, UrlOf(path), "X: " + std::string(2000, 'x') + "\r\n", ""));
   }
   const std::map<std::string, std::string> good = {{"/v1/emails", mail}, {"/v1/emails/batch", "[" + mail + "]"}};
   for (const auto& [path, body] : good) {
@@ -125,6 +132,12 @@ TEST_F(OpenApiTest, HasTheRoutesAndStatusesThereAre) {
     history_.answer = std::move(answer);
     note("GET", "/v1/emails/{id}", Ask("GET", "/v1/emails/id-1", "", ""));
   }
+  for (Status& answer :
+       std::array<Status, 4>{Status(), Status::NotFound("x"), Status::Conflict("x"), Status::Unavailable("x")}) {
+    queue_.answer = std::move(answer);
+    note("POST", "/v1/emails/{id}/cancel", Ask("POST", "/v1/emails/id-1/cancel", "", ""));
+  }
+  queue_.answer = {};
   for (const auto& [path, method] : routes) note(method, path, slow[path]->Receive());
   limits_.connections = 0;
   Restart();
@@ -135,12 +148,13 @@ TEST_F(OpenApiTest, HasTheRoutesAndStatusesThereAre) {
 
 TEST_F(OpenApiTest, OtherPathsAndMethodsAreNot) {
   for (const Fact& fact : Documented()) {
-    const std::string path = std::get<1>(fact) == "/v1/emails/{id}" ? "/v1/emails/id-1" : std::get<1>(fact);
+    const std::string path = UrlOf(std::get<1>(fact));
     const std::string answer = Ask("PUT", path, "", "");
     EXPECT_EQ(StatusOf(answer), 405) << path;
     EXPECT_NE(answer.find("\r\nAllow: " + std::get<0>(fact) + "\r\n"), answer.npos) << answer;
   }
-  for (const std::string path : {"/", "/v1", "/v1/email", "/v1/emails/", "/v1/emails/a/b", "/openapi.yaml"}) {
+  for (const std::string path :
+       {"/", "/v1", "/v1/email", "/v1/emails/", "/v1/emails/a/b", "/v1/emails/a/b/cancel", "/openapi.yaml"}) {
     EXPECT_EQ(StatusOf(Ask("GET", path, "", "")), 404) << path;
   }
 }

@@ -196,6 +196,12 @@ class FakeQueue final : public Queue, public ShardQueue {
     done({});
     return {};
   }
+  Status Cancel(std::string_view id, std::function<void(const Status&)> done) override {
+    cancellations_.Add(id, UnixTimeMs());
+    done({});
+    return {};
+  }
+  const Cancellations& cancellations() const override { return cancellations_; }
   Status StartConsuming(const std::vector<int>& wake_fds) override {
     wake_fd_ = wake_fds.at(0);
     std::this_thread::sleep_for(std::chrono::milliseconds(start_takes_ms));
@@ -233,6 +239,7 @@ class FakeQueue final : public Queue, public ShardQueue {
   }
 
   SendPermit permit_;
+  Cancellations cancellations_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;

@@ -151,6 +151,22 @@ TEST(RetryPolicy, WhatWouldComeTooLateExpiresAtOnce) {
   EXPECT_EQ(Decide(Config(), final).action, Action::kComplete);
 }
 
+TEST(RetryPolicy, WhatWasCancelledIsNotTriedAgain) {
+  for (const int32_t outcome :
+       {POSTBUS_TRANSIENT, POSTBUS_IN_DOUBT, POSTBUS_THROTTLED, POSTBUS_NOT_SENT, POSTBUS_PROVIDER_FAULT}) {
+    AttemptFacts facts = Facts(outcome);
+    facts.cancelled = true;
+    facts.attempts_spent = 3;  // and with none left it is no dead letter
+    EXPECT_EQ(Decide(Config(), facts).action, Action::kCancel) << outcome;
+    EXPECT_EQ(Decide(Config(), facts).reason, "cancelled") << outcome;
+  }
+  AttemptFacts over = Facts(POSTBUS_ACCEPTED);
+  over.cancelled = true;
+  EXPECT_EQ(Decide(Config(), over).action, Action::kComplete) << "it came too late";
+  over.outcome = POSTBUS_REJECTED_RECIPIENT;
+  EXPECT_EQ(Decide(Config(), over).action, Action::kDeadLetter);
+}
+
 TEST(RetryPolicy, AHugeRetryAfterDoesNotOverflow) {
   AttemptFacts facts = Facts(POSTBUS_THROTTLED);
   facts.retry_after_ms = UINT64_MAX;

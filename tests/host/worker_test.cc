@@ -899,6 +899,145 @@ TEST_F(SuspectTest, InDoubtItGoesAgainAsTheSameRecord) {
   EXPECT_EQ(turn.reports[0].change, Change::kSent);
 }
 
+constexpr auto kIgnore = [](const Status&) {};
+
+TEST_F(WorkerTest, WhatWasCancelledBeforeItsTurnIsNotSent) {
+  Start();
+  ASSERT_TRUE(queue_.Cancel("id-1", kIgnore).ok());
+  const auto turn = queue_.Await(queue_.Add(Event(R"(["accepted@x.org","accepted+2@x.org"])", "id-1")));
+  EXPECT_EQ(turn.completed, 1);
+  EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kCancelled);
+  EXPECT_EQ(turn.reports[0].id, "id-1");
+  EXPECT_EQ(turn.reports[0].recipients, RecipientSet::All(2));
+  EXPECT_EQ(Recorded(), "");
+  EXPECT_NE(metrics_.Serialize().find("postbus_emails_unsent_total{reason=\"cancelled\"} 2"), std::string::npos);
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\"", "id-2"))).reports.at(0).change, Change::kSent);
+}
+
+// Neither put off once more nor sent: a scheduled mail that comes back, and one that is replayed.
+TEST_F(WorkerTest, WhatComesAgainIsCancelledWhateverItComesAs) {
+  Start();
+  ASSERT_TRUE(queue_.Cancel("id-1", kIgnore).ok());
+  EventHeaders headers;
+  headers.recipients = RecipientSet{0b10};
+  headers.attempt = 1;
+  headers.replay = 1;
+  for (const std::string& more : {At("scheduled_at", 3'600'000), At("scheduled_at", -1'000), std::string()}) {
+    const auto turn = queue_.Await(queue_.Add(Event(R"(["a@x.org","accepted@x.org"])", "id-1", more), headers));
+    EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kCancelled);
+    EXPECT_EQ(turn.reports[0].recipients, RecipientSet{0b10});
+    EXPECT_EQ(turn.reports[0].replay, 1);
+  }
+  EXPECT_EQ(Recorded(), "");
+}
+
+TEST_F(WorkerTest, WhatWaitsForAProviderIsCancelledThere) {
+  std::ofstream(fault_file_) << "x";
+  Start();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 30; ++i) {
+    const std::string number = std::to_string(i);
+    turns.push_back(queue_.Add(Event("\"fault-while-file+" + number + "@x.org\"", "id-" + number)));
+  }
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 30; }));
+  for (int i = 1; i < 30; ++i) ASSERT_TRUE(queue_.Cancel("id-" + std::to_string(i), kIgnore).ok());
+  for (int i = 1; i < 30; ++i) {
+    const auto turn = queue_.Await(turns[static_cast<size_t>(i)]);
+    EXPECT_EQ(turn.completed, 1);
+    EXPECT_TRUE(turn.deferred.empty() && turn.dead_letters.empty());
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kCancelled);
+  }
+  EXPECT_FALSE(queue_.turns()[turns[0]].over()) << "nobody cancelled this one";
+}
+
+TEST_F(WorkerTest, ATransportGivesBackWhatIsCancelledAndIsNotBlamed) {
+  Start();
+  std::vector<TurnId> turns;
+  for (int i = 0; i < 20; ++i) turns.push_back(queue_.Add(Event("\"hold@x.org\"", "id-" + std::to_string(i))));
+  ASSERT_TRUE(AwaitThat([&] { return worker_->generation().transports[0]->transport().outstanding() == 20; }));
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(queue_.Cancel("id-" + std::to_string(i), kIgnore).ok());
+  for (const TurnId id : turns) {
+    const auto turn = queue_.Await(id);
+    ASSERT_EQ(turn.reports.size(), 1u);
+    EXPECT_EQ(turn.reports[0].change, Change::kCancelled);
+    EXPECT_EQ(turn.reports[0].outcome, "not_sent") << "what was said of the last attempt";
+  }
+  EXPECT_NE(metrics_.Serialize().find("postbus_transport_breaker_open{transport=\"primary\"} 0"), std::string::npos)
+      << "20 different mails came back unsent";
+  EXPECT_EQ(queue_.Await(queue_.Add(Event("\"accepted@x.org\""))).reports.at(0).change, Change::kSent);
+}
+
+TEST_F(WorkerTest, OfAMailThatIsPartlySentTheRestIsCancelled) {
+  std::ofstream(fault_file_) << "x";
+  Start();
+  const TurnId id = queue_.Add(Event(R"(["accepted@x.org","fault-while-file@x.org","rejected@x.org"])", "id-1"));
+  ASSERT_TRUE(queue_.AwaitThat([&](FakeQueue&) {
+    return metrics_.Serialize().find(R"(outcome="provider_fault",priority="normal",transport="primary"} 1)") !=
+           std::string::npos;
+  }));
+  ASSERT_TRUE(queue_.Cancel("id-1", kIgnore).ok());
+  const auto turn = queue_.Await(id);
+  std::map<Change, RecipientSet> ends;
+  for (const StatusRecord& report : turn.reports) ends[report.change].bits |= report.recipients.bits;
+  EXPECT_EQ(ends[Change::kSent], RecipientSet{0b001});
+  EXPECT_EQ(ends[Change::kDeadLettered], RecipientSet{0b100});
+  EXPECT_EQ(ends[Change::kCancelled], RecipientSet{0b010});
+  EXPECT_EQ(turn.reports.size(), 3u);
+}
+
+// The last to be asked is who gives the permit: the shard itself is kept by another mail's submit for three seconds.
+TEST_F(WorkerTest, NoPermitIsGivenToWhatWasCancelledAMomentAgo) {
+  std::ofstream(fault_file_) << "x";
+  Start();
+  const TurnId late = queue_.Add(Event("\"ask-late@x.org\"", "id-1"));
+  ASSERT_TRUE(AwaitOutstanding(worker_->generation().transports[0]->transport()));
+  const TurnId slow = queue_.Add(Event("\"slow-submit@x.org\"", "id-2"));
+  ASSERT_TRUE(queue_.AwaitThat([](FakeQueue& queue) { return queue.taken() == 2; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it is in that submit, most likely
+  ASSERT_TRUE(queue_.Cancel("id-1", kIgnore).ok());
+  std::filesystem::remove(fault_file_);
+  const auto turn = queue_.Await(late);
+  ASSERT_EQ(turn.reports.size(), 1u);
+  EXPECT_EQ(turn.reports[0].change, Change::kCancelled);
+  EXPECT_EQ(queue_.Await(slow).reports.at(0).change, Change::kSent);
+}
+
+// It asks for its permit while, or after, somebody cancels it: sent or cancelled, never both and never neither.
+TEST_F(WorkerTest, ACancellationAndASendingAtTheSameMomentAreOneOrTheOther) {
+  Start();
+  constexpr int kMails = 400;
+  std::vector<TurnId> turns;
+  std::thread canceller([&] {
+    for (int i = 0; i < kMails; i += 2) {
+      EXPECT_TRUE(queue_.Cancel("id-" + std::to_string(i), kIgnore).ok());
+      std::this_thread::yield();
+    }
+  });
+  for (int i = 0; i < kMails; ++i) {
+    const std::string number = std::to_string(i);
+    turns.push_back(queue_.Add(Event("\"accepted+" + number + "@x.org\"", "id-" + number)));
+  }
+  int cancelled = 0;
+  for (int i = 0; i < kMails; ++i) {
+    const auto turn = queue_.Await(turns[static_cast<size_t>(i)]);
+    EXPECT_EQ(turn.completed, 1);
+    ASSERT_EQ(turn.reports.size(), 1u) << i;
+    if (turn.reports[0].change == Change::kCancelled) {
+      ++cancelled;
+      EXPECT_EQ(i % 2, 0);
+    } else {
+      EXPECT_EQ(turn.reports[0].change, Change::kSent);
+    }
+  }
+  canceller.join();
+  RecordProperty("cancelled", cancelled);
+}
+
 TEST_F(WorkerTest, ASecondCompletionIsIgnoredAndCounted) {
   Start();
   const TurnId id = queue_.Add(Event("\"twice@x.org\""));

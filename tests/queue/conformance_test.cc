@@ -752,6 +752,162 @@ TEST_F(QueueConformance, StopMakesAllDurableThatEnded) {
   EXPECT_TRUE(host->Stop());
 }
 
+// What the host does with an event that was cancelled.
+void EndCancelled(TestHost& host, const QueuedEvent& event) {
+  StatusRecord record;
+  record.id = event.headers.id;
+  record.change = Change::kCancelled;
+  record.recipients = event.headers.recipients;
+  record.at_unix_ms = UnixTimeMs();
+  host.shard().Report(event.turn, record);
+  host.Complete(event);
+}
+
+int CountOf(Change change, std::string_view id, const std::vector<StatusRecord>& records) {
+  return static_cast<int>(std::count_if(records.begin(), records.end(), [&](const StatusRecord& record) {
+    return record.id == id && record.change == change;
+  }));
+}
+
+TEST_F(QueueConformance, ACancellationReachesTheHostFromAnotherProcessesQueue) {
+  auto host = OpenHost();
+  auto producer = Open(Role::kProducer);
+  for (const char* id : {"id-1", "id-2"}) ASSERT_TRUE(PublishAndWait(*producer, EventOf(id, "{}")).ok());
+  QueuedEvent first;
+  ASSERT_TRUE(host->Next(first));
+  EXPECT_EQ(host->queue().cancellations().added(), 0u);
+  for (int i = 0; i < 2; ++i) {  // again: the same
+    const Status cancelled = CancelAndWait(*producer, first.headers.id);
+    EXPECT_TRUE(cancelled.ok()) << cancelled.message();
+  }
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().cancellations().Contains(first.headers.id); }));
+  QueuedEvent second;
+  ASSERT_TRUE(host->Next(second));
+  EXPECT_FALSE(host->queue().cancellations().Contains(second.headers.id));
+  EndCancelled(*host, first);
+  host->Complete(second);
+  EXPECT_TRUE(producer->Stop(BootTimeMs() + kPatienceMs));
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(CountOf(Change::kCancelled, first.headers.id, harness_->StatusRecords()), 1);
+}
+
+// The host that was killed has never seen it; the next one knows it before it begins any turn.
+TEST_F(QueueConformance, ACancellationSurvivesACrashAndIsKnownBeforeTheFirstTurn) {
+  RunAndKill([this](const Ledger&) {
+    auto host = OpenHost();
+    for (const char* id : {"id-1", "id-2"}) {
+      if (!PublishAndWait(host->queue(), EventOf(id, ValueOf(id))).ok()) throw std::runtime_error("publish");
+    }
+    for (int i = 0; i < 2; ++i) {
+      QueuedEvent event;
+      if (!host->Next(event)) throw std::runtime_error("next");
+      host->shard().Defer(event.turn, {.recipients = RecipientSet::All(1),
+                                       .due_unix_ms = UnixTimeMs() + 3000,
+                                       .attempt = 1,
+                                       .outcome_class = "transient",
+                                       .value = event.value});
+      host->Complete(event);
+    }
+    if (!WaitUntil([&] { return host->queue().Stats().deferred == 2; })) throw std::runtime_error("deferred");
+    const uint64_t commits = host->queue().Stats().commits;
+    WaitUntil([&] { return host->queue().Stats().commits > commits; }, 500);
+    if (!host->Stop()) throw std::runtime_error("stop");
+    if (!CancelAndWait(*Open(Role::kProducer), "id-1").ok()) throw std::runtime_error("cancel");
+  });
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-3", "{}")).ok());
+  std::multiset<std::string> sent;
+  QueuedEvent event;
+  while (sent.size() < 2 ? host->Next(event) : host->Next(event, 1000)) {
+    EXPECT_TRUE(host->queue().cancellations().Contains("id-1")) << "a turn began before";
+    if (host->queue().cancellations().Contains(event.headers.id)) {
+      EndCancelled(*host, event);
+    } else {
+      sent.insert(event.headers.id);
+      host->Complete(event);
+    }
+  }
+  EXPECT_EQ(sent, (std::multiset<std::string>{"id-2", "id-3"}));
+  EXPECT_TRUE(host->Stop());
+  const std::vector<StatusRecord> records = harness_->StatusRecords();
+  EXPECT_EQ(CountOf(Change::kCancelled, "id-1", records), 1) << "whoever ended it";
+  EXPECT_EQ(CountOf(Change::kCancelled, "id-2", records), 0);
+}
+
+// What a host has in its hands ends by its turn alone: it may have been sent.
+TEST_F(QueueConformance, WhatIsUnderWayWhenItIsCancelledIsLeftToItsTurn) {
+  auto host = OpenHost();
+  for (const char* id : {"id-1", "id-2"}) ASSERT_TRUE(PublishAndWait(host->queue(), EventOf(id, ValueOf(id))).ok());
+  std::vector<QueuedEvent> copies;
+  for (int i = 0; i < 4; ++i) {
+    QueuedEvent event;
+    ASSERT_TRUE(host->Next(event));
+    if (event.headers.attempt == 1) {
+      copies.push_back(event);
+      continue;
+    }
+    host->shard().Defer(event.turn, {.recipients = RecipientSet::All(1),
+                                     .due_unix_ms = UnixTimeMs() - 1,
+                                     .attempt = 1,
+                                     .outcome_class = "transient",
+                                     .value = event.value});
+    host->Complete(event);
+  }
+  for (const QueuedEvent& copy : copies) ASSERT_TRUE(CancelAndWait(host->queue(), copy.headers.id).ok());
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().cancellations().size() == 2; }));
+  StatusRecord sent;
+  sent.id = copies[0].headers.id;
+  sent.change = Change::kSent;
+  sent.recipients = RecipientSet::All(1);
+  sent.at_unix_ms = UnixTimeMs();
+  host->shard().Report(copies[0].turn, sent);
+  host->Complete(copies[0]);
+  EndCancelled(*host, copies[1]);
+  QueuedEvent event;
+  EXPECT_FALSE(host->Next(event, 300)) << event.headers.id << " came again";
+  EXPECT_TRUE(host->Stop());
+  const std::vector<StatusRecord> records = harness_->StatusRecords();
+  EXPECT_EQ(CountOf(Change::kSent, copies[0].headers.id, records), 1);
+  EXPECT_EQ(CountOf(Change::kCancelled, copies[0].headers.id, records), 0);
+  EXPECT_EQ(CountOf(Change::kCancelled, copies[1].headers.id, records), 1);
+}
+
+TEST_F(QueueConformance, AReplayedDeadLetterOfACancelledMailIsStillCancelled) {
+  {
+    auto host = OpenHost();
+    ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("id-1", ValueOf("id-1"))).ok());
+    QueuedEvent event;
+    ASSERT_TRUE(host->Next(event));
+    ASSERT_TRUE(CancelAndWait(host->queue(), "id-1").ok());
+    host->shard().DeadLetter(event.turn, {.recipients = RecipientSet::All(1),
+                                          .attempt = 1,
+                                          .outcome_class = "rejected_message",
+                                          .message = "it had passed its point of no return",
+                                          .id = {},
+                                          .value = event.value});
+    host->Complete(event);
+    EXPECT_TRUE(host->Stop());
+  }
+  auto letters = harness_->OpenDeadLetters();
+  ASSERT_TRUE(letters.ok()) << letters.status().message();
+  ASSERT_TRUE((*letters)->ForEach([&](const DeadLetter& letter) { return (*letters)->Replay(letter); }).ok());
+  auto host = OpenHost();
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_EQ(event.headers.replay, 1);
+  EXPECT_TRUE(host->queue().cancellations().Contains(event.headers.id));
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(QueueConformance, ACancellationAfterStopIsRefused) {
+  auto queue = Open(Role::kProducer);
+  EXPECT_TRUE(queue->Stop(BootTimeMs() + kPatienceMs));
+  bool called = false;
+  EXPECT_FALSE(queue->Cancel("id-1", [&](const Status&) { called = true; }).ok());
+  EXPECT_FALSE(called);
+}
+
 TEST_F(QueueConformance, APublishAfterStopIsRefused) {
   auto queue = Open(Role::kProducer);
   EXPECT_TRUE(queue->Stop(BootTimeMs() + kPatienceMs));

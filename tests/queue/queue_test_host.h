@@ -90,4 +90,17 @@ inline Status PublishAndWait(Queue& queue, const NewEvent& event) {
   return PublishAndWait(queue, Publication{.events = {&event, 1}});
 }
 
+// Likewise. What becomes of it in the file or the memory of a host may come later.
+inline Status CancelAndWait(Queue& queue, std::string_view id) {
+  std::atomic<bool> answered{false};
+  Status answer;
+  Status taken = queue.Cancel(id, [&](const Status& status) {
+    if (!status.ok()) answer = Status(status.kind(), std::string(status.message()));
+    answered.store(true);
+  });
+  if (!taken.ok()) return taken;
+  if (!WaitUntil([&] { return answered.load(); })) throw std::runtime_error("Cancel was never answered");
+  return answer;
+}
+
 }  // namespace postbus

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace postbus {
 namespace {
 
@@ -52,7 +54,8 @@ TEST(StatusRecord, NamesEveryChange) {
                                                     {Change::kDeferred, "\"deferred\",\"status\":\"pending\""},
                                                     {Change::kDeadLettered, "\"dead_lettered\",\"status\":\"failed\""},
                                                     {Change::kScheduled, "\"scheduled\",\"status\":\"pending\""},
-                                                    {Change::kExpired, "\"expired\",\"status\":\"failed\""}};
+                                                    {Change::kExpired, "\"expired\",\"status\":\"failed\""},
+                                                    {Change::kCancelled, "\"cancelled\",\"status\":\"failed\""}};
   for (const auto& [change, expected] : changes) {
     StatusRecord record;
     record.id = "i";
@@ -135,6 +138,93 @@ TEST(StatusRecord, RefusesWhatItDoesNotUnderstand) {
         R"({"v":1,"id":"i","event":"sent","to":["0123456789abcdef0"]})",
         "{\"v\":1,\"id\":\"\xff\",\"event\":\"sent\"}"}) {
     EXPECT_FALSE(DecodeStatus(json).ok()) << json;
+  }
+}
+
+StatusRecord ChangeOf(Change change, RecipientSet recipients) {
+  StatusRecord record;
+  record.id = "i";
+  record.change = change;
+  record.recipients = recipients;
+  return record;
+}
+
+TEST(StatusRecord, AnEndWithoutAMailMustNotGetLost) {
+  for (const Change change : {Change::kDeadLettered, Change::kExpired, Change::kCancelled}) {
+    EXPECT_TRUE(IsEndWithoutMail(change)) << ChangeName(change);
+  }
+  for (const Change change : {Change::kQueued, Change::kScheduled, Change::kDeferred, Change::kSent}) {
+    EXPECT_FALSE(IsEndWithoutMail(change)) << ChangeName(change);
+  }
+}
+
+TEST(StatusRecord, AMailMayBeCancelledWhileItWaitsForARecipient) {
+  const StatusRecord queued = ChangeOf(Change::kQueued, RecipientSet::All(2));
+  std::vector<StatusRecord> history = {queued};
+  EXPECT_TRUE(MayBeCancelled(history).ok());
+  for (const Change waits : {Change::kScheduled, Change::kDeferred}) {
+    EXPECT_TRUE(MayBeCancelled(std::vector{queued, ChangeOf(waits, RecipientSet::All(2))}).ok());
+  }
+  history.push_back(ChangeOf(Change::kSent, RecipientSet{0b01}));
+  EXPECT_TRUE(MayBeCancelled(history).ok()) << "the second one waits";
+  history.push_back(ChangeOf(Change::kCancelled, RecipientSet{0b10}));
+  EXPECT_TRUE(MayBeCancelled(history).ok()) << "again";
+}
+
+TEST(StatusRecord, AMailThatIsOverMayNotBeCancelled) {
+  const StatusRecord queued = ChangeOf(Change::kQueued, RecipientSet::All(2));
+  for (const Change end : {Change::kSent, Change::kDeadLettered, Change::kExpired}) {
+    const Status may = MayBeCancelled(std::vector{queued, ChangeOf(end, RecipientSet::All(2))});
+    ASSERT_FALSE(may.ok());
+    EXPECT_EQ(may.kind(), ErrorKind::kConflict);
+    EXPECT_NE(may.message().find(ChangeName(end)), std::string_view::npos) << may.message();
+    EXPECT_FALSE(MayBeCancelled(std::vector{ChangeOf(end, {})}).ok()) << "recipients are not known";
+  }
+  EXPECT_FALSE(MayBeCancelled(std::vector{queued, ChangeOf(Change::kSent, RecipientSet{0b01}),
+                                          ChangeOf(Change::kDeadLettered, RecipientSet{0b10})})
+                   .ok());
+  StatusRecord replayed = ChangeOf(Change::kQueued, RecipientSet{0b10});
+  replayed.replay = 1;
+  EXPECT_TRUE(
+      MayBeCancelled(std::vector{queued, ChangeOf(Change::kDeadLettered, RecipientSet::All(2)), replayed}).ok());
+}
+
+TEST(StatusRecord, WhatWaitsForLaterIsForeseenToBeCancelled) {
+  constexpr int64_t kRequested = 1'766'692'800'000;
+  const StatusRecord queued = ChangeOf(Change::kQueued, RecipientSet::All(3));
+  StatusRecord waits = ChangeOf(Change::kScheduled, RecipientSet::All(3));
+  waits.due_unix_ms = kRequested + 30'000;
+  std::vector<StatusRecord> history = {queued, waits};
+  AddForeseenCancellation(kRequested, history);
+  ASSERT_EQ(history.size(), 3u);
+  EXPECT_EQ(history[2].id, "i");
+  EXPECT_EQ(history[2].change, Change::kCancelled);
+  EXPECT_EQ(history[2].recipients, RecipientSet::All(3));
+  EXPECT_EQ(history[2].at_unix_ms, kRequested);
+  AddForeseenCancellation(kRequested, history);
+  EXPECT_EQ(history.size(), 3u) << "none is left to wait";
+
+  // Of a partly sent mail the others.
+  StatusRecord deferred = waits;
+  deferred.change = Change::kDeferred;
+  deferred.recipients = RecipientSet{0b010};
+  history = {queued, ChangeOf(Change::kSent, RecipientSet{0b001}), deferred,
+             ChangeOf(Change::kDeadLettered, RecipientSet{0b100})};
+  AddForeseenCancellation(kRequested, history);
+  ASSERT_EQ(history.size(), 5u);
+  EXPECT_EQ(history[4].recipients, RecipientSet{0b010});
+}
+
+TEST(StatusRecord, WhatAHostMayHaveInItsHandsIsNotForeseen) {
+  constexpr int64_t kRequested = 1'766'692'800'000;
+  const StatusRecord queued = ChangeOf(Change::kQueued, RecipientSet::All(1));
+  StatusRecord soon = ChangeOf(Change::kScheduled, RecipientSet::All(1));
+  soon.due_unix_ms = kRequested + 29'999;
+  for (const std::vector<StatusRecord>& before :
+       {std::vector{queued}, std::vector{queued, soon}, std::vector{queued, soon, ChangeOf(Change::kSent, {})}}) {
+    std::vector<StatusRecord> history = before;
+    AddForeseenCancellation(kRequested, history);
+    EXPECT_EQ(history.size(), before.size());
   }
 }
 

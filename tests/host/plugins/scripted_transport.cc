@@ -2,8 +2,9 @@
 // accepted, transient, rejected, in_doubt, throttled; fault-once, not-sent-once (then accepted), fault-while-file (a
 // provider fault while the file named by option `fault_file` exists); twice (completes a second time); past-deadline
 // (asks for its permit when the mail's deadline has passed); hold (completes when cancelled or quiesced),
-// hold-while-file; crash (ends the process by SIGABRT), segv (by SIGSEGV); slow-submit (its submit returns after three
-// seconds). Completes from a thread of its own, permits asked as a real transport would.
+// hold-while-file; ask-late (asks for its permit when that file is gone); crash (ends the process by SIGABRT), segv (by
+// SIGSEGV); slow-submit (its submit returns after three seconds). Completes from a thread of its own, permits asked as
+// a real transport would.
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -180,6 +181,9 @@ class Scripted : public sdk::Transport {
     uint8_t verdict = POSTBUS_ABORT;
     if (Word(mail.recipients[0]) == "past-deadline") {
       std::this_thread::sleep_for(std::chrono::milliseconds(std::max<int64_t>(0, mail.deadline_ms - host_.NowMs())));
+    }
+    while (Word(mail.recipients[0]) == "ask-late" && std::filesystem::exists(fault_file_)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     host_.PermitSend(std::span(&token, 1), std::span(&verdict, 1));
     if (verdict != POSTBUS_GO) return host_.Complete(token, sdk::Outcome::NotSent("the host said no"));

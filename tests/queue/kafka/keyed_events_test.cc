@@ -15,7 +15,7 @@ constexpr const char* kOther = "cfbff0d1-9375-5685-968c-48ce8b15ae17";  // likew
 constexpr int64_t kDayMs = 86'400'000;
 
 Source SourceOf(const std::string& id) {
-  Source source{.topic = "t", .partition = 1, .offset = 7, .key = id, .has_key = true, .headers = {}};
+  Source source{.topic = "t", .partition = 1, .offset = 7, .key = id, .has_key = true, .headers = {}, .others = {}};
   source.headers.id = id;
   source.headers.origin = {"t", 1, 7};
   return source;

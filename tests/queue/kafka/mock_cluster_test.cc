@@ -208,6 +208,31 @@ TEST_F(MockClusterTest, ThePermitLapsesWhileCommitsHaveNoAnswer) {
   EXPECT_TRUE(host->Stop());
 }
 
+// A partition of the cancellations that cannot be read: what is in it may be about any mail.
+TEST_F(MockClusterTest, NothingBeginsBeforeTheCancellationsAreKnown) {
+  const std::string cancellations = deployment_->topic("-cancellations");
+  deployment_->Write(cancellations, 0, "key", "{}");
+  deployment_->Write(config_.kafka.topic, 0, "key", "value");
+  rd_kafka_mock_partition_set_leader(cluster_.get(), cancellations.c_str(), 0, -1);
+  auto host = OpenHost();
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().waiting == 1; })) << "the events themselves are there";
+  QueuedEvent event;
+  EXPECT_FALSE(host->Next(event, 500));
+  const Status health = host->queue().Health();
+  ASSERT_FALSE(health.ok());
+  EXPECT_NE(health.message().find(cancellations + " is not read to its end"), std::string_view::npos)
+      << health.message();
+  EXPECT_TRUE(WaitUntil([&] { return alarms().find(cancellations + " is not read to its end") != std::string::npos; }));
+  EXPECT_FALSE(host->shard().Next(event));
+
+  rd_kafka_mock_partition_set_leader(cluster_.get(), cancellations.c_str(), 0, 1);
+  ASSERT_TRUE(host->Next(event));
+  EXPECT_TRUE(host->queue().cancellations().Contains("key"));
+  EXPECT_TRUE(host->queue().Health().ok());
+  host->Complete(event);
+  EXPECT_TRUE(host->Stop());
+}
+
 TEST_F(MockClusterTest, MissingTopicsThatCannotBeMadeNameTheCommand) {
   config_.kafka.topic += "-of-nobody";  // the mock cluster makes no topics
   const Result<std::unique_ptr<Queue>> queue = TryOpen();

@@ -162,5 +162,13 @@ TEST_F(CopiesTest, TooLargeBecomesADeadLetterAndThatAPointer) {
   EXPECT_FALSE(SmallerThan(names_, "group", source_, CopyKind::kStatus, {}));
 }
 
+TEST(Outgoing, ACancellationHasTheIdOfItsEmailAsKey) {
+  const Record record = CancellationRecord(TopicNames(KafkaConfig()), "order:17", 1'766'692'800'000);
+  EXPECT_EQ(record.topic, "email-cancellations");
+  EXPECT_TRUE(record.has_key);
+  EXPECT_EQ(record.key, "order:17");
+  EXPECT_EQ(record.value, R"({"v":1,"id":"order:17","at":1766692800000})");
+}
+
 }  // namespace
 }  // namespace postbus::kafka

@@ -57,6 +57,30 @@ class StatusFollowerTest : public KafkaTest {
   }
 };
 
+// Its own record comes when it leaves its delay topic.
+TEST_F(StatusFollowerTest, TellsOfACancelledMailThatWaitsForLater) {
+  StatusRecord scheduled;
+  for (const char* id : {"later", "kept"}) {
+    scheduled.id = id;
+    scheduled.change = Change::kScheduled;
+    scheduled.recipients = RecipientSet::All(1);
+    scheduled.at_unix_ms = UnixTimeMs();
+    scheduled.due_unix_ms = UnixTimeMs() + 3'600'000;
+    std::string value;
+    EncodeStatus(scheduled, value);
+    deployment_->Write(deployment_->topic("-status"), -1, id, value);
+  }
+  WriteChange("sent", Change::kSent);
+  for (const char* id : {"later", "sent", "unknown"}) {
+    deployment_->Write(deployment_->topic("-cancellations"), -1, id, "{}");
+  }
+  auto history = Follow();
+  ExpectSoon(*history, "later", "scheduled cancelled");
+  ExpectSoon(*history, "kept", "scheduled");
+  ExpectSoon(*history, "sent", "sent");
+  ExpectSoon(*history, "unknown", "not found");
+}
+
 TEST_F(StatusFollowerTest, KnowsWhatIsWrittenBeforeAndAfterItsStart) {
   WriteChange("before", Change::kSent);
   WriteChange("long before", Change::kSent, UnixTimeMs() - 2 * int64_t{86'400'000});

@@ -829,6 +829,176 @@ TEST_F(SqliteQueueTest, OldStatusRecordsAndDeadLettersGo) {
   EXPECT_EQ(RawFile(path_).Read("SELECT id FROM dead_letters"), std::vector<std::string>{"new"});
 }
 
+// Puts an event off, as a host does with one that is scheduled.
+void Schedule(TestHost& host, std::string_view id, int64_t due_unix_ms) {
+  ASSERT_TRUE(PublishAndWait(host.queue(), EventOf(id, "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host.Next(event));
+  ASSERT_EQ(event.headers.id, id);
+  StatusRecord record;
+  record.id = id;
+  record.change = Change::kScheduled;
+  record.at_unix_ms = UnixTimeMs();
+  record.due_unix_ms = due_unix_ms;
+  host.shard().Defer(event.turn, {.recipients = RecipientSet::All(1),
+                                  .due_unix_ms = due_unix_ms,
+                                  .attempt = 0,
+                                  .outcome_class = "scheduled",
+                                  .value = event.value});
+  host.shard().Report(event.turn, record);
+  host.Complete(event);
+}
+
+constexpr int64_t kHourMs = 3'600'000;
+
+// Whoever is answered finds it cancelled, and gone from the file.
+TEST_F(SqliteQueueTest, WhatWaitsForLaterEndsWhenItIsCancelled) {
+  auto host = OpenHost();
+  for (const char* id : {"id-1", "id-10", "id-2"}) Schedule(*host, id, UnixTimeMs() + kHourMs);
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().deferred == 3; }));
+  ASSERT_TRUE(CancelAndWait(host->queue(), "id-1").ok());
+  RawFile file(path_);
+  EXPECT_EQ(file.Read("SELECT count(*) FROM deferred"), std::vector<std::string>{"2"});
+  const auto cancelled = file.Read("SELECT record FROM status WHERE record LIKE '%\"cancelled\"%'");
+  ASSERT_EQ(cancelled.size(), 1u);
+  Result<StatusRecord> record = DecodeStatus(cancelled[0]);
+  ASSERT_TRUE(record.ok());
+  EXPECT_EQ(record->id, "id-1");
+  EXPECT_EQ(record->change, Change::kCancelled);
+  EXPECT_EQ(record->recipients, RecipientSet::All(1));
+  EXPECT_EQ(host->queue().Stats().cancelled, 1u);
+  EXPECT_EQ(host->queue().Stats().delayed, 2);
+  EXPECT_EQ(host->queue().Stats().completed, 3u) << "no turn was over by it";
+  ASSERT_TRUE(CancelAndWait(host->queue(), "id-1").ok());
+  EXPECT_EQ(file.Read("SELECT record FROM status WHERE record LIKE '%\"cancelled\"%'"), cancelled) << "told once";
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(SqliteQueueTest, WhatIsOverOrUnknownIsNotCancelled) {
+  auto host = OpenHost();
+  ASSERT_TRUE(PublishAndWait(host->queue(), EventOf("sent", "{}")).ok());
+  QueuedEvent event;
+  ASSERT_TRUE(host->Next(event));
+  StatusRecord sent;
+  sent.id = "sent";
+  sent.change = Change::kSent;
+  sent.at_unix_ms = UnixTimeMs();
+  host->shard().Report(event.turn, sent);
+  host->Complete(event);
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 1; }));
+  auto producer = Open(Role::kProducer);
+  for (Queue* queue : {&host->queue(), producer.get()}) {
+    const Status over = CancelAndWait(*queue, "sent");
+    ASSERT_FALSE(over.ok());
+    EXPECT_EQ(over.kind(), ErrorKind::kConflict);
+    EXPECT_NE(over.message().find("sent"), std::string_view::npos) << over.message();
+    const Status unknown = CancelAndWait(*queue, "unknown");
+    ASSERT_FALSE(unknown.ok());
+    EXPECT_EQ(unknown.kind(), ErrorKind::kNotFound);
+  }
+  EXPECT_EQ(RawFile(path_).Read("SELECT count(*) FROM cancellations"), std::vector<std::string>{"0"});
+  EXPECT_TRUE(producer->Stop(BootTimeMs() + kPatienceMs));
+  EXPECT_TRUE(host->Stop());
+}
+
+// Status records are kept for a week, and an email may wait for a year.
+TEST_F(SqliteQueueTest, WhatHasWaitedForLongerThanItsStatusIsKeptMayBeCancelled) {
+  auto host = OpenHost();
+  Schedule(*host, "scheduled", UnixTimeMs() + kHourMs);
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  RawFile(path_).Execute("DELETE FROM status");
+  auto producer = Open(Role::kProducer);
+  EXPECT_TRUE(CancelAndWait(*producer, "scheduled").ok());
+  EXPECT_EQ(CancelAndWait(*producer, "scheduled-too").kind(), ErrorKind::kNotFound);
+  ASSERT_TRUE(PublishAndWait(*producer, EventOf("never-begun", "{}")).ok());  // accepted long ago
+  RawFile(path_).Execute("DELETE FROM status");
+  EXPECT_TRUE(CancelAndWait(*producer, "never-begun").ok()) << "it may be in the file";
+  EXPECT_TRUE(producer->Stop(BootTimeMs() + kPatienceMs));
+}
+
+// An API process alone has no right to touch what a host may have; the host does it at its start.
+TEST_F(SqliteQueueTest, AHostEndsAtItsStartWhatWasCancelledMeanwhile) {
+  auto host = OpenHost();
+  for (const char* id : {"id-1", "id-2"}) Schedule(*host, id, UnixTimeMs() + kHourMs);
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  auto producer = Open(Role::kProducer);
+  ASSERT_TRUE(CancelAndWait(*producer, "id-2").ok());
+  RawFile file(path_);
+  EXPECT_EQ(file.Read("SELECT count(*) FROM deferred"), std::vector<std::string>{"2"});
+  host = OpenHost();
+  EXPECT_TRUE(host->queue().cancellations().Contains("id-2"));
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().cancelled == 1; }));
+  EXPECT_EQ(file.Read("SELECT count(*) FROM status WHERE id = 'id-2' AND record LIKE '%\"cancelled\"%'"),
+            std::vector<std::string>{"1"});
+  ASSERT_TRUE(CancelAndWait(*producer, "id-1").ok());
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().cancelled == 2; })) << "while it runs, too";
+  EXPECT_EQ(file.Read("SELECT count(*) FROM deferred"), std::vector<std::string>{"0"});
+  EXPECT_TRUE(producer->Stop(BootTimeMs() + kPatienceMs));
+  EXPECT_TRUE(host->Stop());
+}
+
+// It died behind the point of no return: whether the mail was sent is for its next turn to say.
+TEST_F(SqliteQueueTest, WhatAKilledHostHadPassedOnIsNotEndedAsCancelled) {
+  Child killed([this] {
+    auto host = OpenHost();
+    Schedule(*host, "id-1", UnixTimeMs() - 1);
+    QueuedEvent copy;
+    if (!host->Next(copy)) _exit(3);
+    copy.marks.Passed(RecipientSet::All(1));
+    copy.marks.Answered(RecipientSet::All(1), RecipientSet::All(1), {});
+    _exit(0);
+  });
+  killed.Go();
+  ASSERT_EQ(killed.Wait(), 0);
+  {
+    auto producer = Open(Role::kProducer);
+    ASSERT_TRUE(CancelAndWait(*producer, "id-1").ok());
+    EXPECT_TRUE(producer->Stop(BootTimeMs() + kPatienceMs));
+  }
+  auto host = OpenHost();
+  QueuedEvent copy;
+  ASSERT_TRUE(host->Next(copy));
+  EXPECT_EQ(copy.headers.id, "id-1");
+  EXPECT_EQ(copy.past.accepted, RecipientSet::All(1));
+  host->Complete(copy);
+  EXPECT_TRUE(host->Stop());
+  EXPECT_EQ(RawFile(path_).Read("SELECT count(*) FROM status WHERE record LIKE '%\"cancelled\"%'"),
+            std::vector<std::string>{"0"});
+}
+
+TEST_F(SqliteQueueTest, AFullDiskRefusesCancellationsAndChangesNothing) {
+  auto host = OpenHost();
+  Schedule(*host, "id-1", UnixTimeMs() + kHourMs);
+  ASSERT_TRUE(WaitUntil([&] { return host->queue().Stats().deferred == 1; }));
+  faults_.write_result = SQLITE_FULL;
+  const Status refused = CancelAndWait(host->queue(), "id-1");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.kind(), ErrorKind::kUnavailable);
+  EXPECT_FALSE(host->queue().cancellations().Contains("id-1"));
+  faults_.Clear();
+  ASSERT_TRUE(WaitUntil([&] { return CancelAndWait(host->queue(), "id-1").ok(); }));
+  EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().cancelled == 1; }));
+  EXPECT_TRUE(host->Stop());
+}
+
+TEST_F(SqliteQueueTest, OldCancellationsGo) {
+  auto host = OpenHost();
+  EXPECT_TRUE(host->Stop());
+  host.reset();
+  RawFile file(path_);
+  const int64_t oldest = UnixTimeMs() - Cancellations::kKeptMs;
+  file.Execute("INSERT INTO cancellations (id, at) VALUES ('old', " + std::to_string(oldest - 60'000) +
+               "), ('young', " + std::to_string(oldest + 3'600'000) + ")");
+  host = OpenHost();
+  EXPECT_FALSE(host->queue().cancellations().Contains("old"));
+  EXPECT_TRUE(host->queue().cancellations().Contains("young"));
+  EXPECT_TRUE(
+      WaitUntil([&] { return file.Read("SELECT id FROM cancellations") == std::vector<std::string>{"young"}; }));
+  EXPECT_TRUE(host->Stop());
+}
+
 TEST_F(SqliteQueueTest, StatsCountTheBacklog) {
   auto host = OpenHost();
   for (const char* id : {"id-1", "id-2", "id-3"}) ASSERT_TRUE(PublishAndWait(host->queue(), EventOf(id, "{}")).ok());
