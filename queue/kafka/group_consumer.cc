@@ -121,6 +121,10 @@ Status GroupConsumer::Health() const {
     return Status::Unavailable("the Kafka consumer of group " + options_.group_id + " has not polled for " +
                                std::to_string((BootTimeMs() - last_poll_) / 1000) + " s");
   }
+  if (lost_) {
+    return Status::Unavailable("this host has lost its place in group " + options_.group_id +
+                               ", since Kafka did not hear of it for 10 s; it joins again by itself");
+  }
   if (commits_hang_) {
     return Status::Unavailable("Kafka has not taken an offset commit of group " + options_.group_id +
                                " for 10 s; sending pauses until it does");
@@ -310,6 +314,7 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
   }
   assigned_count_ = static_cast<int64_t>(assigned_.size());
   stopped_count_ = refused_;
+  lost_ = false;
   log_(LogLevel::kInfo,
        "group " + options_.group_id + ": " + std::to_string(assigned_.size()) + " partitions assigned");
   // What was found is committed again before any record is read. The broker takes that only from a member of the
@@ -327,6 +332,7 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
 }
 
 void GroupConsumer::Revoke(bool lost) {
+  lost_ = lost;
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
   if (!assigned_.empty()) {
     owner_.OnRevoking(assigned_);
@@ -470,10 +476,12 @@ void GroupConsumer::ExtendPermits(int64_t now) {
     log_(LogLevel::kError, "Kafka has not taken an offset commit for 10 s: sending pauses until it does");
   }
   commits_hang_ = !fresh;
-  if (!fresh) return;
   for (const PartitionPtr& partition : assigned_) {
-    if (partition->uncommitted() > kMaxUncommitted || partition->asking()) continue;
-    partition->permit.Extend(last_poll_ + kPermitMs);
+    if (!fresh || partition->uncommitted() > kMaxUncommitted) {
+      partition->permit.Revoke();  // what it lasts yet would be sent again, should the partition move
+    } else if (!partition->asking()) {
+      partition->permit.Extend(last_poll_ + kPermitMs);
+    }
   }
 }
 
