@@ -168,7 +168,7 @@ class OnKafka(e2e.OnKafka, AtMostOnce):
             first = self.start(server)
             server.gate.clear()
             accepted: list[str] = []
-            mails = [{"to": f"a{i}@{e2e.DOMAIN}", "template": "notice"} for i in range(MAILS)]
+            mails = [{"to": f"a{i}@{e2e.DOMAIN}", "template": "notice"} for i in range(3 * MAILS)]  # more than are claimed ahead
             e2e.post_all(first.api, mails, accepted)
             wait_until(lambda: len(server.complete()) >= 8, SECONDS, "each connection to wait for an answer")
             first.kill()
