@@ -13,6 +13,11 @@ constexpr double kLatestMs = 600'000;  // where nothing says how long it takes
 }  // namespace
 
 void LaneShare::Refresh(int64_t now_ms) {
+  if (mails_ >= most_) {
+    full_since_ms_ = std::min(full_since_ms_, now_ms);
+  } else if (mails_ < most_ / 4 * 3) {
+    full_since_ms_ = INT64_MAX;
+  }
   const int64_t passed = now_ms - refreshed_ms_;
   if (passed < kMeasureMs) return;
   const double seen = static_cast<double>(completions_) * 1000 / static_cast<double>(passed);
@@ -21,9 +26,11 @@ void LaneShare::Refresh(int64_t now_ms) {
   refreshed_ms_ = now_ms;
 }
 
+bool LaneShare::IsMeasured() const { return full_since_ms_ <= refreshed_ms_ - kMeasureMs; }
+
 bool LaneShare::IsStuffed(Priority priority) const {
   const size_t most = priority == Priority::kHigh ? most_ + most_ / 6 : most_;
-  return mails_ >= most && static_cast<double>(mails_) > per_second_ * kPatienceSeconds;
+  return mails_ >= most && IsMeasured() && static_cast<double>(mails_) > per_second_ * kPatienceSeconds;
 }
 
 int64_t LaneShare::PutOffUntil(double per_second, int64_t now_ms) {

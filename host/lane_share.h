@@ -1,7 +1,8 @@
 // host/lane_share.h - how much of a shard's window one transport may fill. The mails that the window has room for are
 // few; where one transport is slow, down or limited, its mails would fill all of it and stop the others'. A transport
-// that has its share and does not work it off gets no more: further mails of it are put off, each to a slot at the rate
-// at which the transport will have room. Pure logic over the times it is given. Not thread-safe; one a lane.
+// that has its share and, as a whole measure shows, does not work it off gets no more: further mails of it are put off,
+// each to a slot at the rate at which the transport will have room. Pure logic over the times it is given. Not
+// thread-safe; one a lane.
 #pragma once
 
 #include <cstddef>
@@ -21,22 +22,28 @@ class LaneShare {
   void Leave() { --mails_; }
   // The transport completed an attempt.
   void CountCompletion() { ++completions_; }
-  // Now and then.
+  // Several times a second.
   void Refresh(int64_t now_ms);
 
   size_t mails() const { return mails_; }
+  // It has its share, and whether it needs long for it is not measured yet: a backlog fills the share in a moment.
+  // Nothing more is to be let into the window until that is known, a second or two at most.
+  bool IsUndecided() const { return mails_ >= most_ && !IsMeasured(); }
   // It has its share, and needs long for it. For high mails the share is a little more.
   bool IsStuffed(Priority priority) const;
   // When a mail that found it so should come again. `per_second`: the rate that is known, 0 = what was seen.
   int64_t PutOffUntil(double per_second, int64_t now_ms);
 
  private:
+  bool IsMeasured() const;
+
   size_t most_;
   size_t mails_ = 0;
   uint64_t completions_ = 0;
   double per_second_ = 0;
   int64_t refreshed_ms_ = 0;
-  double next_ms_ = 0;  // slot of the next mail that is put off
+  int64_t full_since_ms_ = INT64_MAX;  // it has (nearly) its share
+  double next_ms_ = 0;                 // slot of the next mail that is put off
 };
 
 }  // namespace postbus

@@ -486,7 +486,7 @@ class Shard::Impl {
   // True: it stopped for the others' sake, there may be more.
   bool Admit() {
     size_t admitted = 0;
-    while (admitted < kAdmitPerRound && !free_.empty()) {
+    while (admitted < kAdmitPerRound && !free_.empty() && !ALaneIsUndecided()) {
       const size_t ready = ReadyAhead();
       if (ready >= kReadyAhead + kReadyAhead / kReservedForHigh) break;
       const bool is_for_high = ready >= kReadyAhead || free_.size() <= capacity_ / kReservedForHigh;
@@ -499,6 +499,10 @@ class Shard::Impl {
       ++admitted;
     }
     return admitted == kAdmitPerRound;
+  }
+
+  bool ALaneIsUndecided() const {
+    return std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->share.IsUndecided(); });
   }
 
   // Composed mails whose transport has not taken them. Those of one that cannot, while there are others, do not count.

@@ -9,17 +9,39 @@ TEST(LaneShareTest, IsStuffedWhenItHasItsShareAndDoesNotWorkItOff) {
   LaneShare share(60);
   share.Refresh(1'000);
   for (int i = 0; i < 60; ++i) share.Enter();
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow)) << "nothing can have come back yet";
+  EXPECT_TRUE(share.IsUndecided());
+  share.Refresh(1'500);
+  share.Refresh(2'000);
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow)) << "a whole measure is needed";
+  share.Refresh(3'000);
   EXPECT_TRUE(share.IsStuffed(Priority::kLow));
+  EXPECT_FALSE(share.IsUndecided());
   EXPECT_FALSE(share.IsStuffed(Priority::kHigh)) << "for high ones there is a little more";
   for (int i = 0; i < 10; ++i) share.Enter();
   EXPECT_TRUE(share.IsStuffed(Priority::kHigh));
   for (int i = 0; i < 100; ++i) share.CountCompletion();
-  share.Refresh(2'000);
+  share.Refresh(4'000);
   EXPECT_FALSE(share.IsStuffed(Priority::kLow)) << "50 a second empty it soon";
-  for (int64_t ms = 3'000; ms < 9'000; ms += 1'000) share.Refresh(ms);
+  for (int64_t ms = 5'000; ms < 11'000; ms += 1'000) share.Refresh(ms);
   EXPECT_TRUE(share.IsStuffed(Priority::kLow)) << "nothing came back for a while";
   for (int i = 0; i < 11; ++i) share.Leave();
   EXPECT_FALSE(share.IsStuffed(Priority::kLow));
+}
+
+TEST(LaneShareTest, ABacklogForAFastTransportIsNotPutOff) {
+  LaneShare share(3'000);
+  share.Refresh(1'000);  // the host starts
+  for (int i = 0; i < 3'000; ++i) share.Enter();
+  for (int64_t ms = 1'100; ms < 5'000; ms += 100) {
+    share.Refresh(ms);
+    ASSERT_FALSE(share.IsStuffed(Priority::kNormal)) << ms;
+    for (int i = 0; i < 200; ++i) {
+      share.CountCompletion();
+      share.Leave();
+      share.Enter();
+    }
+  }
 }
 
 TEST(LaneShareTest, PutsOffToTheSlotsOfAKnownRate) {
