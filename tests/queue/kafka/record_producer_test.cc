@@ -55,35 +55,6 @@ TEST_F(RecordProducerTest, AFatalErrorLosesNothingAndAnswersEachOnce) {
   EXPECT_TRUE(producer->Health().ok());
 }
 
-TEST_F(RecordProducerTest, WhatMayBeStoredIsNotWrittenAgainWhereItIsToBeOnce) {
-  constexpr int kRecords = 5000;
-  auto producer = Open(ProducerKind::kCopies);
-  std::vector<std::atomic<int>> answers(kRecords);
-  std::vector<std::atomic<bool>> uncertain(kRecords);
-  for (int i = 0; i < kRecords; ++i) {
-    const auto answer = [&, i](const Status& status, const RecordBack&) {
-      answers[static_cast<size_t>(i)] += 1;
-      uncertain[static_cast<size_t>(i)] = !status.ok();
-      EXPECT_TRUE(status.ok() || status.kind() == ErrorKind::kUncertain) << status.message();
-      return RecordProducer::After::kDone;
-    };
-    producer->ProduceDurably(RecordOf(std::to_string(i)), answer, /*once=*/true);
-    if (i % 1000 != 500) continue;
-    // Some are at the broker at this moment, or on their way back.
-    rd_kafka_test_fatal_error(producer->client(), RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test");
-    WaitUntil([&] { return answers[static_cast<size_t>(i)] != 0; });
-  }
-  EXPECT_TRUE(producer->Flush(BootTimeMs() + kPatienceMs));
-  for (size_t i = 0; i < kRecords; ++i) EXPECT_EQ(answers[i], 1) << i;
-  std::multiset<std::string> stored;
-  for (const StoredRecord& record : deployment_->ReadAll(topic_)) stored.insert(*record.key);
-  for (size_t i = 0; i < kRecords; ++i) {
-    const size_t copies = stored.count(std::to_string(i));
-    EXPECT_LE(copies, 1u) << i;
-    EXPECT_TRUE(uncertain[i] || copies == 1) << i;
-  }
-}
-
 TEST_F(RecordProducerTest, OnAgainTheSameRecordIsWrittenOnceMore) {
   auto producer = Open(ProducerKind::kCopies);
   std::atomic<int> calls{0};
