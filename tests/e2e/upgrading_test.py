@@ -43,9 +43,10 @@ class SqliteFile(e2e.TestCase):
             before = self.post_one(api, "before")
             self.assertEqual(api.stop(), 0)
         file = sqlite3.connect(self.file, isolation_level=None)
-        for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+        for (table,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall():
             if table not in FORMAT_2:
                 file.execute(f"DROP TABLE {table}")
+        file.execute("DROP INDEX deferred_id")
         file.execute("PRAGMA user_version=2")
         file.close()
 

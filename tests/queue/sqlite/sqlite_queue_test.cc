@@ -162,10 +162,12 @@ class SqliteQueueTest : public testing::Test {
     std::string known = "'state', 'high', 'normal', 'low', 'deferred', 'dead_letters', 'status'";
     if (format >= 2) known += ", 'requests'";
     RawFile file(path_);
-    for (const std::string& table :
-         file.Read("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN (" + known + ")")) {
+    for (const std::string& table : file.Read(
+             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN (" +
+             known + ")")) {
       file.Execute("DROP TABLE " + table);
     }
+    file.Execute("DROP INDEX deferred_id");
     file.Execute("PRAGMA user_version=" + std::to_string(format));
   }
   // And what was begun of one.
