@@ -1115,9 +1115,10 @@ class Shard::Impl {
 
   void NoteHealth(const Job& job, Lane& lane) {
     const RecipientOutcome& outcome = job.result.of(0);
-    // Taken back by us, or too late: says nothing of the provider.
+    // Taken back by us, not permitted, or too late: says nothing of the provider.
     if (outcome.outcome == POSTBUS_NOT_SENT &&
-        (job.cancelled.load(std::memory_order_relaxed) || ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
+        (job.cancelled.load(std::memory_order_relaxed) || !job.queued.permit->Valid(now_boot_ms_) ||
+         ExpiresInMs(job.event, DueTimeMs()) <= 0)) {
       return lane.breaker.EndProbe(now_boot_ms_);
     }
     if (!lane.breaker.Note(outcome.outcome, job.waits == 0, now_boot_ms_)) return;

@@ -119,6 +119,10 @@ Status GroupConsumer::Health() const {
     return Status::Unavailable("the Kafka consumer of group " + options_.group_id + " has not polled for " +
                                std::to_string((BootTimeMs() - last_poll_) / 1000) + " s");
   }
+  if (lost_) {
+    return Status::Unavailable("this host has lost its place in group " + options_.group_id +
+                               ", since Kafka did not hear of it for 10 s; it joins again by itself");
+  }
   if (commits_hang_) {
     return Status::Unavailable("Kafka has not taken an offset commit of group " + options_.group_id +
                                " for 10 s; sending pauses until it does");
@@ -243,7 +247,10 @@ void GroupConsumer::OnRebalance(rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka
   if (error == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     self->Assign(*partitions);
   } else {
-    self->Revoke(rd_kafka_assignment_lost(self->client_) != 0);
+    const bool lost = rd_kafka_assignment_lost(self->client_) != 0;
+    // After a fatal error it does not join again; that one is told instead.
+    self->lost_ = lost && rd_kafka_fatal_error(self->client_, nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    self->Revoke(lost);
   }
 }
 
@@ -298,6 +305,7 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
   }
   assigned_count_ = static_cast<int64_t>(assigned_.size());
   stopped_count_ = refused_;
+  lost_ = false;
   log_(LogLevel::kInfo,
        "group " + options_.group_id + ": " + std::to_string(assigned_.size()) + " partitions assigned");
   // What was found is committed again before any record is read. The broker takes that only from a member of the
@@ -446,10 +454,12 @@ void GroupConsumer::ExtendPermits(int64_t now) {
     log_(LogLevel::kError, "Kafka has not taken an offset commit for 10 s: sending pauses until it does");
   }
   commits_hang_ = !fresh;
-  if (!fresh) return;
   for (const PartitionPtr& partition : assigned_) {
-    if (partition->uncommitted() > kMaxUncommitted || partition->asking()) continue;
-    partition->permit.Extend(last_poll_ + kPermitMs);
+    if (!fresh || partition->uncommitted() > kMaxUncommitted) {
+      partition->permit.Revoke();  // what it lasts yet would be sent again, should the partition move
+    } else if (!partition->asking()) {
+      partition->permit.Extend(last_poll_ + kPermitMs);
+    }
   }
 }
 

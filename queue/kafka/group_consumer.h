@@ -12,9 +12,10 @@
 // Commits: every 50 ms when there is something to say, one at a time, for each partition base and map of one snapshot.
 // A commit vouches only for what is done, so that a late one does no harm.
 //
-// Permits last 5 s (half a session) from the last poll. They are not extended while more than 1 000 completions of the
-// partition are uncommitted, while commits have had no answer for 10 s, or, after the thread has slept for more than
-// 5 s, before the broker has accepted a commit again, which it does only from a member of the current generation.
+// Permits last 5 s (half a session) from the last poll. They end at once while more than 1 000 completions of the
+// partition are uncommitted and while commits have had no answer for 10 s. After the thread has slept for more than 5 s
+// they are not extended before the broker has accepted a commit again, which it does only from a member of the current
+// generation.
 #pragma once
 
 #include <atomic>
@@ -159,6 +160,7 @@ class GroupConsumer {
 
   std::atomic<int64_t> last_poll_{0};
   std::atomic<bool> commits_hang_{false};
+  std::atomic<bool> lost_{false};  // all partitions, and none were assigned since
   std::atomic<int64_t> waiting_{-1};
   std::atomic<int64_t> backlog_{-1};
   std::atomic<int64_t> assigned_count_{0};

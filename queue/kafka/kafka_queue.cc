@@ -136,6 +136,8 @@ Status KafkaQueue::Publish(const Publication& publication, std::function<void(co
     return Status::Invalid("the event has " + std::to_string(event.value.size()) + " bytes, the queue takes " +
                            std::to_string(config_.max_event_bytes) + " (limits.max_event)");
   }
+  // It would be tried for two minutes, and nobody waits so long.
+  if (Status reachable = publisher_->Health(); !reachable.ok()) return reachable;
   if (publication.request_id.empty()) return PublishEvents(publication.events, std::move(done));
 
   switch (requests_.Begin(publication.request_id, publication.digest, UnixTimeMs(), done)) {

@@ -44,6 +44,13 @@ MAX_LIFETIME_SECONDS = 90 * 60
 
 EXIT_UNAVAILABLE = 69
 
+# Of a broker that denies what it is told to deny.
+WITH_ACLS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+ACL_TOPIC, ACL_LITERAL, ACL_ANY_OPERATION, ACL_WRITE = 2, 3, 2, 4
+
 # The kernel kills the child when the thread that started it ends, so nothing outlives us however we die.
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 
@@ -62,8 +69,10 @@ class KafkaBroker:
     Not thread-safe. The thread that calls start() must live as long as the brokers: see DIE_WITH_PARENT.
     """
 
-    def __init__(self, brokers: int = 1):
+    def __init__(self, brokers: int = 1, settings: dict | None = None):
+        """`settings` of each broker, beside ours."""
         self.brokers = brokers
+        self._settings = settings or {}
         self.directory: pathlib.Path | None = None
         self._java: _Java | None = None
         self._ports: list[int] = []
@@ -115,6 +124,16 @@ class KafkaBroker:
             shutil.rmtree(self.directory, ignore_errors=True)
         self.directory, self._ports, self._processes = None, [], []
 
+    def kill(self) -> None:
+        """kill -9 of all brokers; what they have stored stays."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def start_again(self) -> None:
+        """After kill(): the same brokers at the same ports. Somebody may have taken a port meanwhile: PortTaken."""
+        self._start_brokers()
+
     def _start_once(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
         ports = _free_ports(2 * self.brokers)
@@ -124,8 +143,12 @@ class KafkaBroker:
             self._home(node).mkdir()
             self._write_settings(node, controller_ports)
         self._format(nodes)
+        self._start_brokers()
+
+    def _start_brokers(self) -> None:
         self._processes = [
-            self._run_java(node, "kafka.Kafka", "server.properties", record_classes=self.brokers == 1) for node in nodes
+            self._run_java(node, "kafka.Kafka", "server.properties", record_classes=self.brokers == 1)
+            for node in range(1, self.brokers + 1)
         ]
         self._wait_until_ready()
 
@@ -155,6 +178,7 @@ class KafkaBroker:
             "transaction.state.log.min.isr": min(2, replicas),
             # 128 MiB in one piece by default, a quarter of the heap: a start beside other work failed of it.
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
+            **self._settings,
         }
         text = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._home(node) / "server.properties").write_text(text)
@@ -300,11 +324,40 @@ def create_topic(bootstrap: str, name: str, partitions: int = 1, replicas: int =
     topic = _string(name) + struct.pack(">ihii", partitions, replicas, 0, 0)
     timeout_ms, validate_only = 10_000, False
     request = struct.pack(">i", 1) + topic + struct.pack(">i?", timeout_ms, validate_only)
-    answer = _ask(int(bootstrap.split(",")[0].rpartition(":")[2]), api=19, version=2, body=request)
+    answer = _ask(_first_port(bootstrap), api=19, version=2, body=request)
     throttled_and_count = 8
     (code,) = struct.unpack_from(">h", answer, throttled_and_count + len(_string(name)))
     if code != 0:
         raise KafkaError(f"topic {name} cannot be created: Kafka's error code {code}")
+
+
+def deny_writes(bootstrap: str, topic: str) -> None:
+    """Nobody may write to the topic any more. REQUIRES: KafkaBroker(settings=WITH_ACLS)."""
+    for operation, permission in ((ACL_ANY_OPERATION, 3), (ACL_WRITE, 2)):  # 3 allows, 2 denies
+        rule = struct.pack(">b", ACL_TOPIC) + _string(topic) + struct.pack(">b", ACL_LITERAL)
+        rule += _string("User:ANONYMOUS") + _string("*") + struct.pack(">bb", operation, permission)
+        answer = _ask(_first_port(bootstrap), api=30, version=1, body=struct.pack(">i", 1) + rule)
+        _check_first_code(answer, f"writing to {topic} cannot be denied")
+
+
+def allow_writes(bootstrap: str, topic: str) -> None:
+    """The reverse."""
+    any_one, none = 1, struct.pack(">h", -1)
+    rules = struct.pack(">b", ACL_TOPIC) + _string(topic) + struct.pack(">b", ACL_LITERAL) + none + none
+    rules += struct.pack(">bb", any_one, any_one)
+    answer = _ask(_first_port(bootstrap), api=31, version=1, body=struct.pack(">i", 1) + rules)
+    _check_first_code(answer, f"writing to {topic} cannot be allowed")
+
+
+def _first_port(bootstrap: str) -> int:
+    return int(bootstrap.split(",")[0].rpartition(":")[2])
+
+
+def _check_first_code(answer: bytes, problem: str) -> None:
+    throttled_and_count = 8
+    (code,) = struct.unpack_from(">h", answer, throttled_and_count)
+    if code != 0:
+        raise KafkaError(f"{problem}: Kafka's error code {code}")
 
 
 def _serves(port: int, brokers: int) -> bool:
