@@ -255,7 +255,10 @@ void GroupConsumer::OnRebalance(rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka
   if (error == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
     self->Assign(*partitions);
   } else {
-    self->Revoke(rd_kafka_assignment_lost(self->client_) != 0);
+    const bool lost = rd_kafka_assignment_lost(self->client_) != 0;
+    // After a fatal error it does not join again; that one is told instead.
+    self->lost_ = lost && rd_kafka_fatal_error(self->client_, nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    self->Revoke(lost);
   }
 }
 
