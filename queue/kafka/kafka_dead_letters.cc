@@ -153,7 +153,8 @@ class KafkaDeadLetters : public DeadLetters {
     if (!partitions.ok()) return partitions.TakeStatus();
     ends_.assign(static_cast<size_t>(*partitions), kUnknown);
     return Read([this](const rd_kafka_message_t& message) {
-      if (const std::string_view place = MarkedPlace(CopyOf(message).headers); !place.empty()) settled_.emplace(place);
+      const Record record = CopyOf(message);  // `place` is a part of it
+      if (const std::string_view place = MarkedPlace(record.headers); !place.empty()) settled_.emplace(place);
       return Status();
     });
   }
