@@ -170,6 +170,7 @@ class Cancel(e2e.TestCase):
         cancelled = {id for id, end in ends.items() if end == ["cancelled"]}
         print(f"{len(sent)} sent, {len(cancelled)} cancelled", flush=True)
         self.assertEqual(sent | cancelled, set(ids), "both, or neither")
+        self.assertTrue(sent and cancelled, "it was no race")
         self.assert_each_once(self.server.ids(), sent)
 
 
