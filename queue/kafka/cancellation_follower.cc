@@ -70,7 +70,7 @@ void CancellationFollower::Run() {
     if (behind_.empty()) {
       complete_ = true;
       on_complete_();
-      log_(LogLevel::kInfo, std::to_string(known_.size()) + " cancellations are known");
+      log_(LogLevel::kDebug, std::to_string(known_.size()) + " cancellations are known");
     } else {
       AlarmWhenLate();
     }
