@@ -15,6 +15,7 @@ namespace postbus::kafka {
 namespace {
 
 constexpr int kRequestMs = 10'000;
+constexpr int64_t kLeadersWithinMs = 60'000;  // some 260 new partitions, on a busy broker
 constexpr int64_t kDayMs = 86'400'000;
 constexpr int kReplicas = 3;
 
@@ -97,7 +98,7 @@ std::vector<std::pair<std::string, std::string>> WithReplication(TopicSpec spec,
 }
 
 Status WaitUntilUsable(Admin& admin, const std::vector<std::string>& names) {
-  const int64_t deadline = BootTimeMs() + kRequestMs;
+  const int64_t deadline = BootTimeMs() + kLeadersWithinMs;
   while (true) {
     Result<MetadataPtr> metadata = admin.Metadata();
     if (!metadata.ok()) return metadata.TakeStatus();
