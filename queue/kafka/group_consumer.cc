@@ -160,11 +160,14 @@ Result<std::vector<int64_t>> GroupConsumer::OffsetsAt(const std::vector<TopicPar
   OffsetListPtr list = NewList(partitions);
   for (int i = 0; i < list->cnt; ++i) list->elems[i].offset = time;
   const rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(client_, list.get(), kRequestMs);
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return Status::Unavailable(rd_kafka_err2str(error));
+  const std::string what = "Kafka at " + options_.config.brokers + " does not say what records it has";
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return Status::Unavailable(what + ": " + rd_kafka_err2str(error));
   std::vector<int64_t> offsets;
   for (int i = 0; i < list->cnt; ++i) {
-    if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      return Status::Unavailable(rd_kafka_err2str(list->elems[i].err));
+    const rd_kafka_topic_partition_t& each = list->elems[i];
+    if (each.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      return Status::Unavailable(what + " in " + NameOf(each.topic, each.partition) + ": " +
+                                 rd_kafka_err2str(each.err));
     }
     offsets.push_back(list->elems[i].offset);
   }

@@ -75,7 +75,8 @@ Properties ConsumerProperties(const std::string& group_id, const std::string& in
       {"group.id", group_id},
       {"group.instance.id", instance_id},
       {"session.timeout.ms", std::to_string(kSessionTimeoutMs)},
-      {"heartbeat.interval.ms", "1000"},  // how soon a member hears that another one came or left
+      // A member hears of a rebalance by its next heartbeat, and all wait for the last one to hear of it.
+      {"heartbeat.interval.ms", "1000"},
       // Eager on purpose: the cooperative protocol of 2.0.2 loses an assignment when a commit meets a rebalance.
       {"partition.assignment.strategy", "range"},
       {"enable.auto.commit", "false"},

@@ -219,15 +219,15 @@ class When(threading.Thread):
 
 
 class Kafka:
-    """The broker all tests share, with topics of one's own."""
+    """The broker all tests share, or another one, with topics of one's own."""
 
-    def __init__(self):
+    def __init__(self, bootstrap: str | None = None):
         state = pathlib.Path(os.environ["POSTBUS_KAFKA_STATE"])
-        if not state.exists():
+        if not bootstrap and not state.exists():
             raise unittest.SkipTest("Kafka does not run; see the test kafka_start")
         if not shutil.which("kcat"):
             raise unittest.SkipTest("kcat is not there; it is a Debian package of that name")
-        self.bootstrap = json.loads(state.read_text())["bootstrap"]
+        self.bootstrap = bootstrap or json.loads(state.read_text())["bootstrap"]
         self.prefix = f"e2e-{uuid.uuid4().hex[:8]}"
         self.topic = f"{self.prefix}-queue"
 
@@ -241,9 +241,13 @@ class Kafka:
         lines = "".join(f"{event['message']['id']}\t{json.dumps(event)}\n" for event in events)
         self._kcat("-P", "-t", topic or self.topic, "-p", str(partition), "-K", "\t", input=lines.encode())
 
-    def produce_files(self, files: list[pathlib.Path], partition: int) -> None:
+    def produce_files(self, files: list[pathlib.Path], partition: int, topic: str | None = None) -> None:
         """One record a file, in this order, without keys."""
-        self._kcat("-P", "-t", self.topic, "-p", str(partition), "-X", "message.max.bytes=2000000", *map(str, files))
+        self._kcat("-P", "-t", topic or self.topic, "-p", str(partition), "-X", "message.max.bytes=2000000", *map(str, files))
+
+    def produce_empty(self, topic: str, partition: int) -> None:
+        """A record with a key and a value of no bytes."""
+        self._kcat("-P", "-t", topic, "-p", str(partition), "-K", "\t", input=b"key\t\n")
 
     def end_offset(self, topic: str, partition: int) -> int:
         """Where the next record goes."""

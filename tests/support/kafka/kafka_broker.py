@@ -134,6 +134,17 @@ class KafkaBroker:
         """After kill(): the same brokers at the same ports. Somebody may have taken a port meanwhile: PortTaken."""
         self._start_brokers()
 
+    def end_node(self, node: int, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends one of several, from 1 on, while the others go on: SIGTERM hands its leaders over first, SIGKILL does not."""
+        self._processes[node - 1].send_signal(number)
+        self._processes[node - 1].wait(START_SECONDS)
+
+    def start_node(self, node: int) -> None:
+        """An ended one again, with its data; returns when every broker sees all of them. After SIGKILL that is half a
+        minute: the others wait for the end of its session."""
+        self._processes[node - 1] = self._run_java(node, "kafka.Kafka", "server.properties")
+        self._wait_until_ready(2 * START_SECONDS)
+
     def _start_once(self) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
         ports = _free_ports(2 * self.brokers)
@@ -180,6 +191,9 @@ class KafkaBroker:
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
             **self._settings,
         }
+        if self.brokers == 1:
+            # Nobody could take over: a broker that has no CPU for 9 s would be fenced, and its partitions have no leader.
+            settings["broker.session.timeout.ms"] = 60_000
         text = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._home(node) / "server.properties").write_text(text)
 
@@ -214,8 +228,8 @@ class KafkaBroker:
                 start_new_session=True,  # Ctrl-C is for us; we stop the brokers
             )
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         waiting = list(self._ports)
         while waiting:
             for node, process in enumerate(self._processes, start=1):
@@ -224,7 +238,7 @@ class KafkaBroker:
                     error = PortTaken if "Address already in use" in log else KafkaError
                     raise error(f"Kafka ended while starting, exit code {process.returncode}:\n{_tail(log)}")
             if time.monotonic() > deadline:
-                raise KafkaError(f"Kafka is not ready after {START_SECONDS} s:\n{_tail(self._log(1))}")
+                raise KafkaError(f"Kafka is not ready after {seconds} s:\n{_tail(self._log(1))}")
             if _serves(waiting[0], self.brokers):
                 waiting.pop(0)
             else:
@@ -358,6 +372,20 @@ def _check_first_code(answer: bytes, problem: str) -> None:
     (code,) = struct.unpack_from(">h", answer, throttled_and_count)
     if code != 0:
         raise KafkaError(f"{problem}: Kafka's error code {code}")
+
+
+def delete_topics(bootstrap: str, names: list[str]) -> None:
+    """A shared broker is the slower for each partition it has. Topics that are not there are no error."""
+    timeout_ms = 10_000
+    request = struct.pack(">i", len(names)) + b"".join(map(_string, names)) + struct.pack(">i", timeout_ms)
+    answer = _ask(_first_port(bootstrap), api=20, version=1, body=request)
+    at, unknown_topic = 8, 3  # after the throttling time and the count
+    for _ in names:
+        (length,) = struct.unpack_from(">h", answer, at)
+        (code,) = struct.unpack_from(">h", answer, at + 2 + length)
+        if code not in (0, unknown_topic):
+            raise KafkaError(f"topics cannot be deleted: Kafka's error code {code}")
+        at += 4 + length
 
 
 def _serves(port: int, brokers: int) -> bool:

@@ -75,6 +75,8 @@ class KafkaBrokerTest(unittest.TestCase):
     def test_a_daemon_serves_until_it_is_stopped(self):
         daemon = self.start()
         self.assertEqual(one_record_through(daemon["bootstrap"]), b"hello\n")
+        kafka_broker.delete_topics(daemon["bootstrap"], ["greetings", "nobody-made-this"])
+        self.assertEqual(one_record_through(daemon["bootstrap"]), b"hello\n")  # made anew
         self.tool("stop", "--state", self.state, check=True)
         self.assert_gone(daemon)
         self.assertFalse(self.state.exists())
@@ -124,6 +126,11 @@ class KafkaBrokerTest(unittest.TestCase):
             pids = kafka.pids
             self.assertEqual(len(set(pids)), 3)
             self.assertEqual(one_record_through(kafka.bootstrap, replicas=3), b"hello\n")
+            kafka.end_node(3)
+            self.assertEqual([is_running(pid) for pid in pids], [True, True, False])
+            kafka.start_node(3)
+            pids = [*pids, *kafka.pids]
+            self.assertEqual(len(set(pids)), 4)
         self.assertFalse(any(map(is_running, pids)))
         self.assertEqual(self.leftovers(), [])
 
