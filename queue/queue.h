@@ -178,8 +178,8 @@ class Queue {
   // here (queue full, too large) means that none is and `done` is never called. The views are read before Publish
   // returns.
   //
-  // Requests are remembered for 24 h: SQLite in its file, Kafka in this process's memory, the last 100 000. What another
-  // process published there under an id that is a UUIDv5 begins no turn a second time.
+  // Requests are remembered for 24 h: SQLite in its file, Kafka in this process's memory, the last 100 000. What
+  // another process published there under an id that is a UUIDv5 begins no turn a second time.
   virtual Status Publish(const Publication& publication, std::function<void(const Status&)> done) = 0;
   Status Publish(const NewEvent& event, std::function<void(const Status&)> done) {
     return Publish(Publication{.events = {&event, 1}}, std::move(done));
