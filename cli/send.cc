@@ -118,7 +118,10 @@ int AwaitEnd(const std::string& id, StatusHistory& history, const std::string& w
     return kExitUnavailable;
   }
   if (StatusOfAll(*records) == "sent") return kExitOk;
-  PrintError(Status::Invalid("not sent: it is a dead letter"));
+  const Change last = records->back().change;
+  const bool is_taken_back = last == Change::kCancelled || last == Change::kExpired;
+  PrintError(Status::Invalid("not sent: " +
+                             (is_taken_back ? "it is " + std::string(ChangeName(last)) : "it is a dead letter")));
   return kExitUsage;
 }
 

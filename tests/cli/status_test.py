@@ -1,9 +1,11 @@
 """postbus status and send --wait: what became of an email, on both queues."""
 
+import datetime
 import json
 import re
 import sqlite3
 import textwrap
+import threading
 
 import e2e
 
@@ -58,6 +60,23 @@ class StatusCase:
             record = json.loads(self.run_command("status", id, "--output", "json").stdout)
             self.assertEqual((record["id"], record["status"]), (id, status))
             self.assertNotIn(TO, text.stdout)
+        self.assertEqual(host.stop(), 0)
+
+    def test_wait_tells_an_end_without_a_mail(self):
+        self.prepare()
+        expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+        message = {"id": "late", "to": [TO], "subject": "S", "text": "T", "expires_at": expires.isoformat()}
+        done = []
+        waiting = threading.Thread(
+            target=lambda: done.append(self.run_command("send", "--wait", "--within", "80s", "--message", json.dumps(message)))
+        )
+        waiting.start()
+        e2e.wait_until(lambda: datetime.datetime.now(datetime.UTC) > expires, e2e.PATIENCE_SECONDS, "the mail's end")
+        host = self.postbus(self.config, role="host")
+        host.start()
+        waiting.join()
+        self.assertEqual(done[0].returncode, EXIT_USAGE, done[0].stderr)
+        self.assertTrue(done[0].stderr.endswith("postbus: not sent: it is expired\n"), done[0].stderr)
         self.assertEqual(host.stop(), 0)
 
     def test_the_emails_to_an_address(self):

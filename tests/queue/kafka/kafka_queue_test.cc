@@ -69,14 +69,15 @@ TEST_F(KafkaQueueTest, WhatWasWrittenBeforeTheFirstHostIsNotSkipped) {
 }
 
 TEST_F(KafkaQueueTest, AForeignEventGetsOriginAndTimeOfItsRecord) {
-  deployment_->Write(topic(), 0, std::nullopt, "{}", {}, 1'700'000'000'123);
+  const int64_t written = UnixTimeMs() - 3'600'000;  // not so old that the broker's retention takes it away
+  deployment_->Write(topic(), 0, std::nullopt, "{}", {}, written);
   deployment_->Write(topic(), 0, "key", std::nullopt);
   auto host = OpenHost();
   QueuedEvent event;
   ASSERT_TRUE(host->Next(event));
   EXPECT_EQ(event.value, "{}");
   EXPECT_EQ(event.headers.id, "");
-  EXPECT_EQ(event.headers.accepted_at_unix_ms, 1'700'000'000'123);
+  EXPECT_EQ(event.headers.accepted_at_unix_ms, written);
   EXPECT_EQ(event.headers.origin.topic, topic());
   EXPECT_EQ(event.headers.origin.partition, 0);
   EXPECT_EQ(event.headers.origin.offset, 0);
@@ -281,9 +282,10 @@ TEST_F(KafkaQueueTest, WithoutACommitOnATopicUsedBeforeItAsksWhereToBegin) {
 }
 
 TEST_F(KafkaQueueTest, FromLatestAndFromATime) {
-  for (int i = 0; i < 4; ++i) deployment_->Write(topic(), 0, "e", "value", {}, 1'700'000'000'000 + i * 1000);
+  const int64_t begin = (UnixTimeMs() - 3'600'000) / 1000 * 1000;
+  for (int i = 0; i < 4; ++i) deployment_->Write(topic(), 0, "e", "value", {}, begin + i * 1000);
   deployment_->DeleteRecordsBelow(topic(), 0, 1);
-  config_.kafka.from = FormatRfc3339(1'700'000'001'500);
+  config_.kafka.from = FormatRfc3339(begin + 1'500);
   {
     auto host = OpenHost();
     EXPECT_EQ(Drain(*host, 2), Range(2, 4));
