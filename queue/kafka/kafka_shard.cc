@@ -275,6 +275,7 @@ bool KafkaShard::Forward(TurnId id, Priority to, std::string_view value) {
   Turn& turn = Find(id);
   AddEventCopy(id, turn, {ForwardedRecord(shared_.names, turn.source, to, value), CopyKind::kForwarded});
   turn.ended = true;
+  EndIfDone(SlotOf(id), turn);  // where the copy was dropped
   return true;
 }
 
