@@ -297,9 +297,11 @@ void Writer::CommitCancels() {
   if (!begin_.Run()) failure = database_.Failure();
   for (const CancelRequest& request : requests) {
     if (!failure.ok()) break;
-    Status verdict = cancellation_table_.Add(request.id);
-    if (!verdict.ok() && verdict.kind() == ErrorKind::kUnavailable) failure = std::move(verdict);
-    verdicts.push_back(std::move(verdict));
+    verdicts.push_back(cancellation_table_.Add(request.id));
+    const Status& verdict = verdicts.back();
+    if (!verdict.ok() && verdict.kind() == ErrorKind::kUnavailable) {
+      failure = Status::Unavailable(std::string(verdict.message()));
+    }
   }
   if (failure.ok() && !commit_.Run()) failure = CommitFailure();
   database_.Rollback();
