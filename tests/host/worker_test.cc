@@ -1358,6 +1358,10 @@ TEST_F(AtMostOnceTest, EveryTurnEndsExactlyOnceWhileReloadsFlipTheRoute) {
     config_.routes.front().use = {config_.transports[0].name};
     Reload();
   }
+  EXPECT_TRUE(AwaitThat([&] {
+    const auto turns = queue_.turns();
+    return std::any_of(turns.begin(), turns.end(), [](const auto& turn) { return turn.second.completed > 0; });
+  }));
   EXPECT_TRUE(worker_->Drain(BootTimeMs() + 30'000));
   int completed = 0;
   for (int i = 1; i <= kReloads * kEach; ++i) {
