@@ -354,9 +354,10 @@ class Pool::Impl final : public ConnectionOwner {
       Connection& connection = *slot.connection;
       Session& session = connection.session();
       connection.Permit(verdicts_[i] == POSTBUS_GO, now);
-      // The next envelope goes with this body, unless an opening connection will be there for it.
+      // The next envelope goes with this body, unless an opening connection will be there for it, or a high mail waits
+      // for any connection: this one is free sooner without.
       const bool high = !slot.serves_others;
-      while (queue_.waiting(high) > opening_ && session.CanTakeAhead() &&
+      while (queue_.waiting(high) > opening_ && (high || queue_.waiting(true) == 0) && session.CanTakeAhead() &&
              session.mails_taken() < settings_.max_messages_per_connection) {
         session.Take(*queue_.PopLike(high));
       }

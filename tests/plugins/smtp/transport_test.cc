@@ -453,6 +453,28 @@ TEST(SmtpTransport, AHighMailDoesNotWaitForTheRepliesToOthers) {
   }
 }
 
+// With one connection none can be kept for high mails: they have the next turn on it.
+TEST(SmtpTransport, AHighMailIsTheNextOnTheOnlyConnection) {
+  ScriptedSmtpServer server({.dot_delay_ms = 20});
+  FakeHost host;
+  std::vector<FakeMail> mails;
+  for (uint64_t i = 1; i <= 30; ++i) mails.push_back(Mail(i));
+  mails.push_back(HighMail(31));
+  mails.back().recipients = {"high@x"};
+  SmtpPlugin plugin(host.abi(), For(server.port(), {{"max_connections", 1}}));
+  for (size_t i = 0; i < 30; ++i) ASSERT_EQ(plugin.Submit(mails[i].view()), 1u);
+  ASSERT_TRUE(Eventually([&] { return server.complete().size() >= 2; }));
+  ASSERT_EQ(plugin.Submit(mails[30].view()), 1u);
+  const size_t before = server.complete().size();
+  ASSERT_TRUE(host.WaitForCompletions(31));
+  const auto complete = server.complete();
+  const auto high = std::find_if(complete.begin(), complete.end(),
+                                 [](const auto& entry) { return entry.recipients.front() == "high@x"; });
+  ASSERT_NE(high, complete.end());
+  EXPECT_LE(static_cast<size_t>(high - complete.begin()), before + 2)
+      << "behind the one that is sent and the one ahead";
+}
+
 TEST(SmtpTransport, KeepsRoomForHighMails) {
   ScriptedSmtpServer server;
   FakeHost host;
