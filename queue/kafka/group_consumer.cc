@@ -338,7 +338,6 @@ void GroupConsumer::Assign(const rd_kafka_topic_partition_list_t& partitions) {
 }
 
 void GroupConsumer::Revoke(bool lost) {
-  lost_ = lost;
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
   if (!assigned_.empty()) {
     owner_.OnRevoking(assigned_);
