@@ -49,6 +49,7 @@ class OwnKafka(e2e.OnKafka):
 
 
 class BrokerDown(OwnKafka, e2e.TestCase):
+    SETTINGS = {"broker.session.timeout.ms": 9_000}  # it cannot come back before that has ended
 
     def start(self, server):
         """A host that has more mails in memory than it can send in the time that it may."""

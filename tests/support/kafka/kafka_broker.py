@@ -131,7 +131,8 @@ class KafkaBroker:
             process.wait()
 
     def start_again(self) -> None:
-        """After kill(): the same brokers at the same ports. Somebody may have taken a port meanwhile: PortTaken."""
+        """After kill(): the same brokers at the same ports, once their sessions (broker.session.timeout.ms) of before have
+        ended. Somebody may have taken a port meanwhile: PortTaken."""
         self._start_brokers()
 
     def end_node(self, node: int, number: signal.Signals = signal.SIGTERM) -> None:
@@ -193,7 +194,7 @@ class KafkaBroker:
         }
         if self.brokers == 1:
             # Nobody could take over: a broker that has no CPU for 9 s would be fenced, and its partitions have no leader.
-            settings["broker.session.timeout.ms"] = 60_000
+            settings.setdefault("broker.session.timeout.ms", 60_000)
         text = "".join(f"{key}={value}\n" for key, value in settings.items())
         (self._home(node) / "server.properties").write_text(text)
 
