@@ -336,11 +336,17 @@ TEST_F(FencedHost, StopsSendingAndSaysWhy) {
   QueuedEvent event;
   EXPECT_TRUE(clone->Next(event));
   EXPECT_TRUE(WaitUntil([&] { return !first->queue().Health().ok(); }));
-  EXPECT_FALSE(turn.permit->Valid(BootTimeMs()));
-  EXPECT_NE(first->queue().Health().message().find("do not share a copy of a state_dir"), std::string_view::npos)
-      << first->queue().Health().message();
+  // It hears why, and that its partitions are lost, one a moment after the other.
+  EXPECT_TRUE(WaitUntil([&] { return !turn.permit->Valid(BootTimeMs()); }));
+  EXPECT_TRUE(WaitUntil([&] {
+    const Status health = first->queue().Health();
+    return health.message().find("do not share a copy of a state_dir") != std::string_view::npos;
+  })) << first->queue().Health().message();
   std::vector<TurnId> revoked;
-  first->shard().TakeRevoked(revoked);
+  EXPECT_TRUE(WaitUntil([&] {
+    first->shard().TakeRevoked(revoked);
+    return !revoked.empty();
+  }));
   EXPECT_EQ(revoked, std::vector<TurnId>{turn.turn});
   first->shard().Abandon(turn.turn);
   clone->Complete(event);
