@@ -3,7 +3,7 @@
 namespace postbus {
 namespace {
 
-postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
+using postbus::View;  // beside those of here
 postbus_mailbox View(const Mailbox& mailbox) { return {View(mailbox.name), View(mailbox.address)}; }
 postbus_header View(const NamedText& pair) { return {View(pair.name), View(pair.value)}; }
 

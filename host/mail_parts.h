@@ -2,6 +2,7 @@
 // time; reused, it keeps its capacity.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "event/email_event.h"
@@ -10,6 +11,9 @@
 #include "queue/event_headers.h"
 
 namespace postbus {
+
+// As plugins are given a text; it stays the caller's.
+inline postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
 
 class MailParts {
  public:

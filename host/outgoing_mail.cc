@@ -10,8 +10,6 @@
 namespace postbus {
 namespace {
 
-postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
-
 bool IsOutsideAscii(const Mailbox& mailbox) {
   return std::any_of(mailbox.address.begin(), mailbox.address.end(),
                      [](char c) { return static_cast<unsigned char>(c) > 127; });

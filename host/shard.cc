@@ -66,8 +66,6 @@ EventLimits WithRoomForPatches(EventLimits limits) {
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-postbus_str View(std::string_view text) { return {text.data(), text.size()}; }
-
 void Trim(std::string& buffer) {
   if (buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
 }
