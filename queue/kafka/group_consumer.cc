@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <random>
 #include <string_view>
+#include <utility>
 
 #include "event/clock.h"
 #include "event/email_event.h"
@@ -25,6 +27,7 @@ constexpr int64_t kPermitMs = kSessionTimeoutMs / 2;
 constexpr int64_t kGaugesMs = 500;
 constexpr int64_t kPollPatienceMs = 15'000;
 constexpr int64_t kDestroyMs = 1'000;
+constexpr int64_t kBeginAgainMs = 1'000;
 constexpr int kPollMs = 10;
 constexpr int kPollForClaimsMs = 1;  // while mails wait for a commit
 constexpr int kMaxDrained = 1'000;   // at once
@@ -50,7 +53,12 @@ bool IsFenced(rd_kafka_resp_err_t error) {
 }  // namespace
 
 GroupConsumer::GroupConsumer(Options options, Owner& owner, Counters& counters, QueueLog log)
-    : options_(std::move(options)), owner_(owner), counters_(counters), log_(std::move(log)), context_{&log_, this} {}
+    : options_(std::move(options)),
+      owner_(owner),
+      counters_(counters),
+      log_(std::move(log)),
+      context_{&log_, this},
+      instance_id_(options_.instance_id) {}
 
 GroupConsumer::~GroupConsumer() {
   BeginStop(BootTimeMs() + 1000);
@@ -58,8 +66,8 @@ GroupConsumer::~GroupConsumer() {
   if (client_ != nullptr) Close();  // Start has failed
 }
 
-Status GroupConsumer::Start() {
-  const Properties ours = ConsumerProperties(options_.group_id, options_.instance_id, options_.fetch);
+Status GroupConsumer::MakeClient() {
+  const Properties ours = ConsumerProperties(options_.group_id, instance_id_, options_.fetch);
   Result<ConfPtr> conf = MakeConf(options_.config, ours, &context_);
   if (!conf.ok()) return conf.TakeStatus();
   rd_kafka_conf_set_rebalance_cb(conf->get(), OnRebalance);
@@ -68,7 +76,21 @@ Status GroupConsumer::Start() {
   client_ = *client;
   rd_kafka_poll_set_consumer(client_);
   commit_answers_.reset(rd_kafka_queue_new(client_));
+  return {};
+}
 
+Status GroupConsumer::Subscribe() {
+  OffsetListPtr subscription(rd_kafka_topic_partition_list_new(static_cast<int>(options_.topics.size())));
+  for (const std::string& topic : options_.topics) {
+    rd_kafka_topic_partition_list_add(subscription.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  }
+  const rd_kafka_resp_err_t error = rd_kafka_subscribe(client_, subscription.get());
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
+  return Status::Internal(std::string("cannot subscribe: ") + rd_kafka_err2str(error));
+}
+
+Status GroupConsumer::Start() {
+  if (Status made = MakeClient(); !made.ok()) return made;
   Result<std::vector<TopicPartition>> partitions = PartitionsOf(options_.topics);
   if (!partitions.ok()) return partitions.TakeStatus();
   all_partitions_ = std::max<int64_t>(1, static_cast<int64_t>(partitions->size()));
@@ -88,14 +110,7 @@ Status GroupConsumer::Start() {
     return Status::Invalid(NameOf(start.topic, start.partition) + ": " + start.refusal);
   }
 
-  OffsetListPtr subscription(rd_kafka_topic_partition_list_new(static_cast<int>(options_.topics.size())));
-  for (const std::string& topic : options_.topics) {
-    rd_kafka_topic_partition_list_add(subscription.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
-  }
-  const rd_kafka_resp_err_t error = rd_kafka_subscribe(client_, subscription.get());
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return Status::Internal(std::string("cannot subscribe: ") + rd_kafka_err2str(error));
-  }
+  if (Status subscribed = Subscribe(); !subscribed.ok()) return subscribed;
   last_poll_ = last_loop_ = BootTimeMs();
   thread_ = std::thread([this] { Run(); });
   return {};
@@ -113,17 +128,14 @@ bool GroupConsumer::Stopped() {
 }
 
 Status GroupConsumer::Health() const {
-  {
-    std::lock_guard lock(fatal_mutex_);
-    if (!fatal_.empty()) return Status::Unavailable(fatal_);
-  }
   if (BootTimeMs() - last_poll_ > kPollPatienceMs) {
     return Status::Unavailable("the Kafka consumer of group " + options_.group_id + " has not polled for " +
                                std::to_string((BootTimeMs() - last_poll_) / 1000) + " s");
   }
   if (lost_) {
     return Status::Unavailable("this host has lost its place in group " + options_.group_id +
-                               ", since Kafka did not hear of it for 10 s; it joins again by itself");
+                               ", since Kafka did not hear of it for 10 s or heard of another one of its "
+                               "group.instance.id; it joins again by itself");
   }
   if (commits_hang_) {
     return Status::Unavailable("Kafka has not taken an offset commit of group " + options_.group_id +
@@ -259,8 +271,7 @@ void GroupConsumer::OnRebalance(rd_kafka_t*, rd_kafka_resp_err_t error, rd_kafka
     self->Assign(*partitions);
   } else {
     const bool lost = rd_kafka_assignment_lost(self->client_) != 0;
-    // After a fatal error it does not join again; that one is told instead.
-    self->lost_ = lost && rd_kafka_fatal_error(self->client_, nullptr, 0) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    self->lost_ = lost;
     self->Revoke(lost);
   }
 }
@@ -512,30 +523,44 @@ void GroupConsumer::Poll(int timeout_ms) {
   MessagePtr message(rd_kafka_consumer_poll(client_, timeout_ms));
   for (int i = 0; message != nullptr && i < kMaxDrained; ++i) {
     if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
-      EndByFatalError();
-    } else if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      message.reset();  // it does not outlive its client
+      return BeginAnew();
+    }
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       log_(LogLevel::kDebug, std::string("Kafka: ") + rd_kafka_message_errstr(message.get()));
     }
     message.reset(rd_kafka_consumer_poll(client_, 0));
   }
 }
 
-void GroupConsumer::EndByFatalError() {
-  {
-    std::lock_guard lock(fatal_mutex_);
-    if (!fatal_.empty()) return;
-  }
-  Revoke(true);  // first: who sees that we have ended finds no permit valid
-  char reason[512];
+// After a fatal error a client of librdkafka does nothing any more. The one that a consumer meets is that its
+// group.instance.id was fenced: by a host that has it, too, or by its own earlier request, which a broker that stood
+// still answers when it goes on (KIP-345: each JoinGroup of the id gets a new member id, which voids the one before).
+// Under another id nobody is in its way, and it is in nobody's.
+void GroupConsumer::BeginAnew() {
+  lost_ = true;
+  char reason[512] = "";
   const rd_kafka_resp_err_t cause = rd_kafka_fatal_error(client_, reason, sizeof reason);
-  std::string ended = "the Kafka consumer of group " + options_.group_id + " has ended: " + reason;
+  Revoke(true);
+  under_commit_.clear();
+  commit_fenced_ = commits_hang_ = false;
+  std::string why = "group " + options_.group_id + ": this host begins anew after: " + reason;
   if (cause == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID) {
-    ended += "; another host uses the group.instance.id " + options_.instance_id +
-             ": do not share a copy of a state_dir (delete the instance-* files in the copy)";
+    const std::string before =
+        std::exchange(instance_id_, options_.instance_id + "-" + std::to_string(std::random_device()()));
+    why += ". Its group.instance.id is now " + instance_id_ + ", no longer " + before +
+           ". If Kafka did not stand still before, another host has that id: do not share a copy of a state_dir "
+           "(delete the instance-* files in the copy)";
   }
-  log_(LogLevel::kError, ended);
-  std::lock_guard lock(fatal_mutex_);
-  fatal_ = std::move(ended);
+  log_(LogLevel::kWarning, why);
+  commit_answers_.reset();
+  DestroyClient();
+  for (Status made = MakeClient(); !made.ok(); made = MakeClient()) {
+    log_(LogLevel::kError, made.message());
+    if (stop_deadline_ != 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kBeginAgainMs));
+  }
+  if (const Status subscribed = Subscribe(); !subscribed.ok()) log_(LogLevel::kError, subscribed.message());
 }
 
 void GroupConsumer::Run() {
@@ -557,6 +582,7 @@ void GroupConsumer::Run() {
       gauges_at_ = now + kGaugesMs;
     }
   }
+  if (client_ == nullptr) return;  // it was beginning anew
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
   owner_.OnRevoking(assigned_);
   stopped_cleanly_ = CommitAll(stop_deadline_);

@@ -7,7 +7,7 @@
 // A rebalance is eager: all partitions are revoked, then the new ones assigned. On revocation the Owner ends its turns
 // (up to 5 s), what is done is committed with the maps, and then the partitions are closed. Of lost ones nothing is
 // committed: another member has them. A completion that comes for a closed partition changes nothing; the record begins
-// again where the partition is now.
+// again where the partition is now. A member whose group.instance.id was fenced joins again with another one.
 //
 // Commits: every 50 ms when there is something to say, 5 ms when somebody waits for a claim, one at a time, for each
 // partition base and map of one snapshot. A commit vouches only for what is done, so that a late one does no harm.
@@ -22,7 +22,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -114,9 +113,11 @@ class GroupConsumer {
   // The offset of the first record at or after a time; RD_KAFKA_OFFSET_BEGINNING and _END for the log's range.
   Result<std::vector<int64_t>> OffsetsAt(const std::vector<TopicPartition>& partitions, int64_t time);
 
+  Status MakeClient();
+  Status Subscribe();
   void Run();
   void Poll(int timeout_ms);
-  void EndByFatalError();
+  void BeginAnew();
   void Assign(const rd_kafka_topic_partition_list_t& partitions);
   void Revoke(bool lost);
   void Commit(int64_t now);
@@ -139,6 +140,7 @@ class GroupConsumer {
   const QueueLog log_;
   ClientContext context_;
 
+  std::string instance_id_;  // after it was fenced another one than the options'
   rd_kafka_t* client_ = nullptr;
   QueuePtr commit_answers_;
   std::thread thread_;
@@ -169,9 +171,6 @@ class GroupConsumer {
   std::atomic<int64_t> backlog_{-1};
   std::atomic<int64_t> assigned_count_{0};
   std::atomic<int64_t> stopped_count_{0};
-
-  mutable std::mutex fatal_mutex_;
-  std::string fatal_;  // empty: none
 };
 
 }  // namespace postbus::kafka

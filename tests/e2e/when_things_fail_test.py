@@ -23,13 +23,13 @@ class SlowServer(GatedServer):
 
     def __init__(self, seconds: float = 0):
         super().__init__()
-        self._seconds = seconds
+        self.seconds = seconds
         self.last_arrival = 0.0
 
     def reply_to(self, data: bytes) -> bytes:
         self.last_arrival = time.monotonic()
         reply = super().reply_to(data)
-        time.sleep(self._seconds)
+        time.sleep(self.seconds)
         return reply
 
 
@@ -75,8 +75,9 @@ class BrokerDown(OwnKafka, e2e.TestCase):
         return wait_until(quiet, SECONDS, "sending to pause") - since
 
     def check_end(self, host, server, accepted: list[str], maybe: set[str]) -> None:
+        server.seconds = 0
         wait_until(lambda: set(accepted) <= set(server.complete()), SECONDS, "every accepted mail")
-        wait_until(lambda: ready(host) == 200, SECONDS, "it to be ready again")
+        wait_until(lambda: ready(host) == 200, SECONDS, lambda: f"ready again: {get(host.admin, '/readyz').body}")
         self.assertEqual(host.stop(), 0)
         ids = server.complete()
         self.assertLessEqual(set(ids) - set(accepted), maybe, "mails nobody asked for")
@@ -95,6 +96,7 @@ class BrokerDown(OwnKafka, e2e.TestCase):
             for pid in self.broker.pids:
                 os.kill(pid, signal.SIGSTOP)
                 again.callback(os.kill, pid, signal.SIGCONT)
+                os.waitid(os.P_PID, pid, os.WSTOPPED)
             stopped = time.monotonic()
             server.gate.set()
             asking = threading.Thread(target=ask)
