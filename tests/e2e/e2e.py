@@ -286,9 +286,26 @@ class OnKafka:
         return self.kafka.queue()
 
 
+class LogsOfWhatFailed(unittest.TextTestResult):
+    """Shows how each log of a test ends that failed; afterwards its directory is gone."""
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._show_logs(test)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._show_logs(test)
+
+    def _show_logs(self, test) -> None:
+        for log in sorted(getattr(test, "directory", pathlib.Path("/nonexistent")).glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()
+            self.stream.writeln("\n".join([f"\n--- the last of {len(lines)} lines of {log.name}", *lines[-40:]]))
+
+
 def main() -> None:
     """Of each test script. Skipped tests are named with their reason; all skipped is "skipped" for ctest, too."""
-    program = unittest.main(module="__main__", exit=False)
+    program = unittest.main(module="__main__", exit=False, testRunner=unittest.TextTestRunner(resultclass=LogsOfWhatFailed))
     for test, reason in program.result.skipped:
         print(f"SKIPPED: {test.id().removeprefix('__main__.')}: {reason}")
     if not program.result.wasSuccessful():
