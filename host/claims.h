@@ -42,21 +42,20 @@ class Claims {
     for (const auto& [turn, slot] : waiting_) slots.push_back(slot);
   }
 
-  // Of one transport: enough to keep it busy while a commit is under way. If the machine dies, as many end as dead
-  // letters that nobody had sent; so a slow transport has fewer, and one that is only tried has one.
-  // `per_second`: what its rate limit lets through; 0 = no limit.
+  // Of one transport at once, what it has included: if the machine dies, as many end as dead letters that nobody may
+  // have sent.
+  static constexpr size_t kMost = 256;
+  // More than that for high ones, which wait for no others.
+  static constexpr size_t kMoreForHigh = 64;
+  // Of them those that it does not have yet: enough to keep it busy while a commit is under way. One that is only
+  // tried has one. `per_second`: what its rate limit lets through; 0 = no limit.
   static size_t MostAhead(bool is_tried, double per_second) {
     constexpr double kCommitSeconds = 0.2;
     if (is_tried) return 1;
-    return per_second <= 0 ? kMostAhead
-                           : static_cast<size_t>(std::clamp<double>(per_second * kCommitSeconds, 1, kMostAhead));
+    return per_second <= 0 ? kMost : static_cast<size_t>(std::clamp<double>(per_second * kCommitSeconds, 1, kMost));
   }
-  // More than that for high ones, which wait for no others.
-  static constexpr size_t kMoreForHigh = 64;
 
  private:
-  static constexpr size_t kMostAhead = 256;
-
   std::unordered_map<TurnId, uint32_t> waiting_;  // to the slot
   std::vector<TurnId> durable_;
 };

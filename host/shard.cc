@@ -243,6 +243,7 @@ class Shard::Impl {
     ReadyQueue ready;            // slots
     ReadyQueue claimed;          // at most once: of them, those whose claim is durable
     size_t claims_asked = 0;     // likewise, for those in neither
+    size_t with_transport = 0;   // mails it was given and has not answered
     HeldMails held;              // those that wait for a slot of a domain
     bool full = false;           // took fewer than offered; until Writable
     bool full_for_high = false;  // and a high one was the first it did not take
@@ -470,10 +471,7 @@ class Shard::Impl {
   // Forgets lanes of former transports that have no mail any more.
   void EndRetiredLanes() {
     std::erase_if(retired_lanes_, [&](const auto& lane) {
-      const bool has_mails = std::any_of(jobs_.get(), jobs_.get() + capacity_, [&](const Job& job) {
-        return job.place == Job::Place::kSubmitted && job.lane == lane.get();
-      });
-      if (has_mails) return false;
+      if (lane->with_transport > 0) return false;
       if (lane->breaker.state() != Breaker::State::kClosed) lane->counters.CountBreaker(false);
       return true;
     });
@@ -935,9 +933,11 @@ class Shard::Impl {
     const bool is_tried = lane.breaker.state() != Breaker::State::kClosed;
     const size_t most = Claims::MostAhead(is_tried, lane.limiter->active() ? lane.limiter->per_second() : 0);
     const auto ahead = [&lane] { return lane.claimed.size() + lane.claims_asked; };
-    while (!lane.ready.empty() && ahead() < most) ClaimNext(lane, lane.ready.Pop());
+    const auto all = [&] { return lane.with_transport + ahead(); };
+    while (!lane.ready.empty() && ahead() < most && all() < Claims::kMost) ClaimNext(lane, lane.ready.Pop());
     if (is_tried) return;
-    while (lane.ready.size(Priority::kHigh) > 0 && ahead() < most + Claims::kMoreForHigh) {
+    while (lane.ready.size(Priority::kHigh) > 0 && ahead() < most + Claims::kMoreForHigh &&
+           all() < Claims::kMost + Claims::kMoreForHigh) {
       ClaimNext(lane, lane.ready.Pop(Priority::kHigh));
     }
   }
@@ -1036,6 +1036,7 @@ class Shard::Impl {
       job.open_token.store(job.outgoing.view.token, std::memory_order_release);
     }
     const size_t taken = CallSubmit(lane, std::span(batch, slots.size()));
+    lane.with_transport += taken;
     for (size_t i = taken; i < slots.size(); ++i) {
       Job& job = jobs_[slots[i]];
       job.open_token.store(0, std::memory_order_release);
@@ -1106,6 +1107,7 @@ class Shard::Impl {
 
   void Settle(Job& job) {
     Lane& lane = *job.lane;
+    --lane.with_transport;
     job.queued.marks.TakenBack();
     context_.quarantine.Back(1);
     LeaveQuarantine(job);

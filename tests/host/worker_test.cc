@@ -1340,6 +1340,19 @@ TEST_F(AtMostOnceTest, AHighOneWaitsForNoneOfTheClaimsOfOthers) {
   EXPECT_LE(claimed, 3) << "a slow transport claims no more than it takes soon";
 }
 
+TEST_F(AtMostOnceTest, WhatATransportHasCountsToo) {
+  config_.host.max_in_flight = 1000;
+  Start();
+  for (int i = 0; i < 600; ++i) queue_.Add(Event("\"hold+" + std::to_string(i) + "@x.org\""));
+  const auto claimed = [&] {
+    const auto turns = queue_.turns();
+    return std::count_if(turns.begin(), turns.end(), [](const auto& turn) { return turn.second.claimed; });
+  };
+  ASSERT_TRUE(AwaitThat([&] { return claimed() >= 256; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(claimed(), 256);
+}
+
 TEST_F(AtMostOnceTest, EveryTurnEndsExactlyOnceWhileReloadsFlipTheRoute) {
   config_.host.threads = 1;
   AddBackup();
