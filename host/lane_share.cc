@@ -7,6 +7,7 @@ namespace {
 
 constexpr double kPatienceSeconds = 10;  // a share that is worked off within this stops nobody for long
 constexpr int64_t kMeasureMs = 1'000;
+constexpr size_t kPartOfShareThatIsMuch = 8;
 constexpr double kSoonestMs = 30'000;
 constexpr double kLatestMs = 600'000;  // where nothing says how long it takes
 
@@ -18,15 +19,19 @@ void LaneShare::Refresh(int64_t now_ms) {
   } else if (mails_ < most_ / 4 * 3) {
     full_since_ms_ = INT64_MAX;
   }
+  much_since_ms_ = mails_ > most_ / kPartOfShareThatIsMuch ? std::min(much_since_ms_, now_ms) : INT64_MAX;
   const int64_t passed = now_ms - refreshed_ms_;
   if (passed < kMeasureMs) return;
   const double seen = static_cast<double>(completions_) * 1000 / static_cast<double>(passed);
+  is_silent_ = completions_ == 0 && much_since_ms_ <= refreshed_ms_;
   per_second_ = refreshed_ms_ == 0 ? seen : (per_second_ + seen) / 2;
   completions_ = 0;
   refreshed_ms_ = now_ms;
 }
 
-bool LaneShare::IsMeasured() const { return full_since_ms_ <= refreshed_ms_ - kMeasureMs; }
+// A rate that was seen before the share was full may be that at which mails came. None at all, while there were many,
+// is the transport's.
+bool LaneShare::IsMeasured() const { return is_silent_ || full_since_ms_ <= refreshed_ms_ - kMeasureMs; }
 
 bool LaneShare::IsStuffed(Priority priority) const {
   const size_t most = priority == Priority::kHigh ? most_ + most_ / 6 : most_;

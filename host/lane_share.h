@@ -27,7 +27,8 @@ class LaneShare {
 
   size_t mails() const { return mails_; }
   // It has its share, and whether it needs long for it is not measured yet: a backlog fills the share in a moment.
-  // Nothing more is to be let into the window until that is known, a second or two at most.
+  // Nothing more is to be let into the window until that is known, a second or two at most. Of one that completed
+  // nothing at all since it had an eighth of its share it is known by then.
   bool IsUndecided() const { return mails_ >= most_ && !IsMeasured(); }
   // It has its share, and needs long for it. For high mails the share is a little more.
   bool IsStuffed(Priority priority) const;
@@ -43,6 +44,8 @@ class LaneShare {
   double per_second_ = 0;
   int64_t refreshed_ms_ = 0;
   int64_t full_since_ms_ = INT64_MAX;  // it has (nearly) its share
+  int64_t much_since_ms_ = INT64_MAX;  // it has a good part of it
+  bool is_silent_ = false;             // it had that for a whole measure, and completed nothing
   double next_ms_ = 0;                 // slot of the next mail that is put off
 };
 

@@ -44,6 +44,30 @@ TEST(LaneShareTest, ABacklogForAFastTransportIsNotPutOff) {
   }
 }
 
+TEST(LaneShareTest, OneThatNeverAnswersIsKnownBeforeItHasItsShare) {
+  LaneShare share(80);
+  share.Refresh(1'000);
+  for (int i = 0; i < 11; ++i) share.Enter();
+  for (int64_t ms = 1'100; ms <= 3'000; ms += 100) share.Refresh(ms);
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow)) << "there is room";
+  for (int i = 0; i < 69; ++i) share.Enter();
+  EXPECT_FALSE(share.IsUndecided());
+  EXPECT_TRUE(share.IsStuffed(Priority::kLow));
+}
+
+TEST(LaneShareTest, ARateAtWhichFewMailsCameSaysNothingOfABacklog) {
+  LaneShare share(80);
+  share.Refresh(1'000);
+  for (int i = 0; i < 11; ++i) share.Enter();
+  for (int64_t ms = 1'100; ms <= 3'000; ms += 100) {
+    share.Refresh(ms);
+    if (ms % 500 == 0) share.CountCompletion();
+  }
+  for (int i = 0; i < 69; ++i) share.Enter();
+  EXPECT_TRUE(share.IsUndecided());
+  EXPECT_FALSE(share.IsStuffed(Priority::kLow));
+}
+
 TEST(LaneShareTest, PutsOffToTheSlotsOfAKnownRate) {
   LaneShare share(100);
   for (int i = 0; i < 100; ++i) share.Enter();
