@@ -19,19 +19,24 @@ void LaneShare::Refresh(int64_t now_ms) {
   } else if (mails_ < most_ / 4 * 3) {
     full_since_ms_ = INT64_MAX;
   }
-  much_since_ms_ = mails_ > most_ / kPartOfShareThatIsMuch ? std::min(much_since_ms_, now_ms) : INT64_MAX;
-  const int64_t passed = now_ms - refreshed_ms_;
+  if (mails_ <= most_ / kPartOfShareThatIsMuch) {
+    silent_since_ms_ = INT64_MAX;
+  } else if (completions_ != completions_seen_ || silent_since_ms_ == INT64_MAX) {
+    silent_since_ms_ = now_ms;
+  }
+  is_silent_ = silent_since_ms_ <= now_ms - kMeasureMs;
+  completions_seen_ = completions_;
+  const int64_t passed = now_ms - measured_ms_;
   if (passed < kMeasureMs) return;
-  const double seen = static_cast<double>(completions_) * 1000 / static_cast<double>(passed);
-  is_silent_ = completions_ == 0 && much_since_ms_ <= refreshed_ms_;
-  per_second_ = refreshed_ms_ == 0 ? seen : (per_second_ + seen) / 2;
-  completions_ = 0;
-  refreshed_ms_ = now_ms;
+  const double seen = static_cast<double>(completions_ - completions_measured_) * 1000 / static_cast<double>(passed);
+  per_second_ = measured_ms_ == 0 ? seen : (per_second_ + seen) / 2;
+  completions_measured_ = completions_;
+  measured_ms_ = now_ms;
 }
 
 // A rate that was seen before the share was full may be that at which mails came. None at all, while there were many,
 // is the transport's.
-bool LaneShare::IsMeasured() const { return is_silent_ || full_since_ms_ <= refreshed_ms_ - kMeasureMs; }
+bool LaneShare::IsMeasured() const { return is_silent_ || full_since_ms_ <= measured_ms_ - kMeasureMs; }
 
 bool LaneShare::IsStuffed(Priority priority) const {
   const size_t most = priority == Priority::kHigh ? most_ + most_ / 6 : most_;

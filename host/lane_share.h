@@ -27,8 +27,8 @@ class LaneShare {
 
   size_t mails() const { return mails_; }
   // It has its share, and whether it needs long for it is not measured yet: a backlog fills the share in a moment.
-  // Nothing more is to be let into the window until that is known, a second or two at most. Of one that completed
-  // nothing at all since it had an eighth of its share it is known by then.
+  // Nothing more is to be let into the window until that is known, a second or two at most. Of one that has
+  // completed nothing for a second, while it had an eighth of its share, it is known before.
   bool IsUndecided() const { return mails_ >= most_ && !IsMeasured(); }
   // It has its share, and needs long for it. For high mails the share is a little more.
   bool IsStuffed(Priority priority) const;
@@ -41,12 +41,14 @@ class LaneShare {
   size_t most_;
   size_t mails_ = 0;
   uint64_t completions_ = 0;
+  uint64_t completions_seen_ = 0;      // when it was refreshed last
+  uint64_t completions_measured_ = 0;  // when the last measure ended
   double per_second_ = 0;
-  int64_t refreshed_ms_ = 0;
-  int64_t full_since_ms_ = INT64_MAX;  // it has (nearly) its share
-  int64_t much_since_ms_ = INT64_MAX;  // it has a good part of it
-  bool is_silent_ = false;             // it had that for a whole measure, and completed nothing
-  double next_ms_ = 0;                 // slot of the next mail that is put off
+  int64_t measured_ms_ = 0;
+  int64_t full_since_ms_ = INT64_MAX;    // it has (nearly) its share
+  int64_t silent_since_ms_ = INT64_MAX;  // it has a good part of it, and completes nothing
+  bool is_silent_ = false;               // that long that it is not for want of time
+  double next_ms_ = 0;                   // slot of the next mail that is put off
 };
 
 }  // namespace postbus
