@@ -5,6 +5,7 @@
 #include <librdkafka/rdkafka_mock.h>  // wants the other before it
 
 #include "queue/kafka/rdkafka_handles.h"
+#include "queue/kafka/record_producer.h"
 #include "queue/kafka/topics.h"
 #include "tests/queue/kafka/kafka_test.h"
 
@@ -86,6 +87,37 @@ TEST_F(MockClusterTest, ACopyThatKafkaRefusesIsWrittenOnceItDoesNot) {
   EXPECT_TRUE(WaitUntil([&] { return host->queue().Stats().completed == 1; }));
   EXPECT_TRUE(host->Stop());
   EXPECT_EQ(deployment_->ReadAll(deployment_->topic("-delay-10m")).size(), 1u);
+}
+
+// For at most once: what a fatal error finds on its way is not written by the next client, it is said to be uncertain.
+TEST_F(MockClusterTest, OnceARecordThatMayBeStoredIsNotWrittenAgain) {
+  const std::string& topic = config_.kafka.topic;
+  auto opened = RecordProducer::Open(config_.kafka, ProducerKind::kCopies, {topic}, [](LogLevel, std::string_view) {});
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  const std::unique_ptr<RecordProducer> producer = std::move(*opened);
+  bool may_be_stored = false;
+  for (int attempt = 0; attempt < 20 && !may_be_stored; ++attempt) {
+    std::atomic<int> state{0};
+    Fail(kProduceRequest, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, 10'000);
+    producer->ProduceDurably(
+        {topic, std::to_string(attempt), true, "value", {}},
+        [&state](const Status& status, const RecordBack&) {
+          state = status.ok() ? 1 : status.kind() == ErrorKind::kUncertain ? 2 : 3;
+          return RecordProducer::After::kDone;
+        },
+        /*once=*/true);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // until it was refused; where not, another attempt
+    rd_kafka_test_fatal_error(producer->client(), RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test");
+    FailNoMore(kProduceRequest);
+    ASSERT_TRUE(producer->Flush(BootTimeMs() + kPatienceMs));
+    may_be_stored = state == 2;
+    EXPECT_TRUE(state == 1 || state == 2) << state;
+    const auto records = deployment_->ReadAll(topic);
+    EXPECT_EQ(std::count_if(records.begin(), records.end(),
+                            [&](const StoredRecord& each) { return each.key == std::to_string(attempt); }),
+              may_be_stored ? 0 : 1);  // the mock does not store what it refuses
+  }
+  EXPECT_TRUE(may_be_stored);
 }
 
 TEST_F(MockClusterTest, ACommitThatFailsIsMadeAgain) {
