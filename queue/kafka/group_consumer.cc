@@ -524,7 +524,8 @@ void GroupConsumer::Poll(int timeout_ms) {
   for (int i = 0; message != nullptr && i < kMaxDrained; ++i) {
     if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
       message.reset();  // it does not outlive its client
-      return BeginAnew();
+      if (stop_deadline_ == 0) BeginAnew();
+      return;
     }
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
       log_(LogLevel::kDebug, std::string("Kafka: ") + rd_kafka_message_errstr(message.get()));

@@ -8,7 +8,7 @@
     tests/faults/run_scenarios.py --only mixture --set mails=5000
 
 Needs a build (--build, default build/dev), and for rows on Kafka java, maven and kcat. Brokers are started for the run, three
-with --full; with POSTBUS_KAFKA_STATE, as ctest has it, rows that do not hurt their broker use that one, or are skipped. Exit code 0: all
+for row 8, where it matters; with POSTBUS_KAFKA_STATE, as ctest has it, rows that do not hurt their broker use that one, or are skipped. Exit code 0: all
 held; 77: none could run.
 """
 

@@ -36,6 +36,7 @@ R_T = "the last commit interval and round trip, by id"
 
 def kill_one_of_three(rig: Rig, kills: int, rate: float, away_every: int, judge_stands: bool = False) -> Outcome:
     """Each `away_every`th time the host stays away until its session is over, so that its partitions move."""
+    rig.write_config(transports=f"{{ primary: {rig.smtp(max_connections=max(16, int(rate / 20)))} }}")
     rig.make_topics()
     labels = ("a", "b", "c")
     api = rig.start_api()
@@ -712,7 +713,7 @@ class Scenario:
 def both(run, kafka=1, own_kafka=False, labels=("a",), short=None, full=None) -> dict:
     return {
         "short": (Form(run, short or {}, kafka, own_kafka, labels),),
-        "full": (Form(run, full or {}, max(kafka, 3) if kafka else 0, own_kafka, labels),),
+        "full": (Form(run, full or {}, kafka, own_kafka, labels),),
     }
 
 
@@ -751,8 +752,8 @@ SCENARIOS = [
              **both(crash_between_copy_and_commit, short={"kills": 2, "rate": 200}, full={"kills": 20, "rate": 1000})),
     Scenario(12, "the reply after the dot is lost for 1 %", "exactly those, one more copy each; `in_doubt: dead_letter`: none",
              short=(Form(reply_lost, {"mails": 2000, "rate": 600}), Form(reply_lost_at_most_once, {"mails": 1000, "rate": 600}, kafka=0)),
-             full=(Form(reply_lost, {"mails": 50_000, "rate": 2000}, 3), Form(reply_lost, {"mails": 50_000, "rate": 2000}, 0),
-                   Form(reply_lost_at_most_once, {"mails": 50_000, "rate": 2000}, 3))),
+             full=(Form(reply_lost, {"mails": 50_000, "rate": 2000}), Form(reply_lost, {"mails": 50_000, "rate": 2000}, 0),
+                   Form(reply_lost_at_most_once, {"mails": 50_000, "rate": 2000}))),
     Scenario(13, "the server hangs after the dot", "IN_DOUBT at the timeout, one more copy each; the other route is as fast as before",
              **both(hangs_after_the_dot, kafka=0, labels=("a", "ill"),
                     short={"connections": 50, "rate": 200, "seconds": 3, "judge_latency": False},
@@ -784,7 +785,7 @@ SCENARIOS = [
              short=(Form(clock_steps, {"mails": 200, "seconds": 9}, 0),
                     Form(by_gtest("queue_kafka_test", "KafkaQueueTest.AnOffsetThatRetentionPassedIsNeverSkippedSilently",
                                   "KafkaQueueTest.WithoutACommitOnATopicUsedBeforeItAsksWhereToBegin"))),
-             full=(Form(clock_steps, {"mails": 5000, "seconds": 60}, 0), Form(clock_steps, {"mails": 5000, "seconds": 60}, 3),
+             full=(Form(clock_steps, {"mails": 5000, "seconds": 60}, 0), Form(clock_steps, {"mails": 5000, "seconds": 60}),
                    Form(by_gtest("queue_kafka_test", "KafkaQueueTest.AnOffsetThatRetentionPassedIsNeverSkippedSilently",
-                                 "KafkaQueueTest.WithoutACommitOnATopicUsedBeforeItAsksWhereToBegin"), kafka=3))),
+                                 "KafkaQueueTest.WithoutACommitOnATopicUsedBeforeItAsksWhereToBegin")))),
 ]  # fmt: skip
