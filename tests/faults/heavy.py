@@ -13,7 +13,7 @@ import e2e
 from postbus_process import wait_until
 from rig import Outcome, Rig
 from scenarios import (
-    THREE, Scenario, add_poison, both, clock_steps, faketime_libraries, kill_one_of_three, longest_pause, rfc3339,
+    THREE, Scenario, add_poison, both, clock_steps, faketime_library, kill_one_of_three, longest_pause, rfc3339,
     times_between_attempts, unix_time,
 )  # fmt: skip
 
@@ -59,8 +59,8 @@ def mixture(rig: Rig, mails: int, poison: int, rate: float) -> Outcome:
 def scheduled(rig: Rig, mails: int, span: float, speed: int, restart_every: float) -> Outcome:
     """Mails due within `span` seconds of a clock that runs `speed` times as fast, for the host alone; which is stopped and
     started, or killed, every `restart_every` of these seconds. Judged by the host's own clock, which its log tells."""
-    libraries = faketime_libraries()
-    if libraries is None:
+    library = faketime_library()
+    if library is None:
         return Outcome.not_run("the package faketime is not there")
     api = rig.start_api()
     begin = time.time()
@@ -77,7 +77,7 @@ def scheduled(rig: Rig, mails: int, span: float, speed: int, restart_every: floa
 
     def start():
         ahead = (time.time() - fast_since) * (speed - 1)
-        environment = {"LD_PRELOAD": libraries, "FAKETIME": f"+{ahead:.2f} x{speed}"}
+        environment = {"LD_PRELOAD": library, "FAKETIME": f"+{ahead:.2f} x{speed}"}
         return rig.start_host("a", environment=environment)
 
     host = start()
