@@ -13,6 +13,9 @@
 namespace {
 
 constexpr int64_t kNsPerSecond = 1'000'000'000;
+// Nobody here waits longer: the clock was set back after the caller had looked at it.
+constexpr int64_t kLongestNs = 60 * kNsPerSecond;
+constexpr int64_t kInsteadNs = kNsPerSecond / 10;
 
 int64_t Nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * kNsPerSecond + time.tv_nsec; }
 
@@ -27,7 +30,8 @@ extern "C" int cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* unt
   timespec steady{};
   timespec_get(&wall, TIME_UTC);
   clock_gettime(CLOCK_MONOTONIC, &steady);
-  const int64_t end = Nanoseconds(steady) + std::max<int64_t>(0, Nanoseconds(*until) - Nanoseconds(wall));
+  const int64_t left = std::max<int64_t>(0, Nanoseconds(*until) - Nanoseconds(wall));
+  const int64_t end = Nanoseconds(steady) + (left > kLongestNs ? kInsteadNs : left);
   const timespec deadline = {.tv_sec = end / kNsPerSecond, .tv_nsec = end % kNsPerSecond};
   switch (pthread_cond_clockwait(reinterpret_cast<pthread_cond_t*>(condition),
                                  reinterpret_cast<pthread_mutex_t*>(mutex), CLOCK_MONOTONIC, &deadline)) {
