@@ -568,6 +568,7 @@ void GroupConsumer::Run() {
   while (stop_deadline_ == 0) {
     const int longest_ms = ClaimsWait() ? kPollForClaimsMs : kPollMs;
     Poll(std::clamp(owner_.OnTick(), 0, longest_ms));
+    if (client_ == nullptr) return;  // stopped while it could not begin anew: nothing is assigned
     const int64_t now = BootTimeMs();
     last_poll_ = now;
     if (now - last_loop_ > kPermitMs) {
@@ -583,7 +584,6 @@ void GroupConsumer::Run() {
       gauges_at_ = now + kGaugesMs;
     }
   }
-  if (client_ == nullptr) return;  // it was beginning anew
   for (const PartitionPtr& partition : assigned_) partition->BeginRevoke();
   owner_.OnRevoking(assigned_);
   stopped_cleanly_ = CommitAll(stop_deadline_);

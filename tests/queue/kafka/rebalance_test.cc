@@ -346,6 +346,7 @@ TEST_F(FencedHost, GoesOnUnderAnotherId) {
   clone->Complete(event);
   EXPECT_TRUE(clone->Stop());
   EXPECT_TRUE(WaitUntil([&] { return first->queue().Health().ok(); })) << first->queue().Health().message();
+  EXPECT_NE(alarms().find("do not share a copy of a state_dir"), std::string::npos) << alarms();
 
   // The clone has ended without leaving: its partition is free when its session is over.
   WriteEvents(1);
