@@ -21,19 +21,15 @@
 #include "event/due_clock.h"
 #include "event/text.h"
 #include "host/a_labels.h"
-#include "host/attempt_result.h"
 #include "host/breaker.h"
 #include "host/claims.h"
-#include "host/held_mails.h"
-#include "host/idempotency_key.h"
-#include "host/lane_share.h"
-#include "host/outgoing_mail.h"
-#include "host/ready_queue.h"
-#include "host/recipient_hash.h"
+#include "host/job.h"
+#include "host/lane.h"
 #include "host/recipient_policy.h"
 #include "host/redact.h"
 #include "host/retry_policy.h"
 #include "host/schedule.h"
+#include "host/settlement.h"
 
 namespace postbus {
 namespace {
@@ -44,10 +40,9 @@ constexpr size_t kWakeAt = 32;         // completions that end a nap
 constexpr int kIdleWaitMs = 20;        // the longest sleep; wake-ups of partition queues can get lost
 constexpr size_t kAdmitPerRound = 64;  // so that completions are not kept waiting
 constexpr size_t kSubmitBatch = 64;
-constexpr size_t kReadyAhead = 256;             // composed mails a transport has not taken yet: enough to keep it busy
-constexpr size_t kReservedForHigh = 16;         // of so many mails that there is room for, one is for a high one
-constexpr size_t kKeptBufferBytes = 64 * 1024;  // a job gives back what a large mail needed beyond this
-constexpr int64_t kSendWithinMs = 5 * 60'000;   // to the point of no return
+constexpr size_t kReadyAhead = 256;            // composed mails a transport has not taken yet: enough to keep it busy
+constexpr size_t kReservedForHigh = 16;        // of so many mails that there is room for, one is for a high one
+constexpr int64_t kSendWithinMs = 5 * 60'000;  // to the point of no return
 constexpr int64_t kLookForExpiredMs = 1'000;
 constexpr int64_t kLookForCancelledMs = 50;
 
@@ -66,10 +61,6 @@ EventLimits WithRoomForPatches(EventLimits limits) {
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-void Trim(std::string& buffer) {
-  if (buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
-}
-
 }  // namespace
 
 class Shard::Impl {
@@ -82,8 +73,9 @@ class Shard::Impl {
         jobs_(std::make_unique<Job[]>(capacity_)),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
+        lanes_(capacity_, context_.pauses, context_.metrics),
         decoder_(WithRoomForPatches(context.limits)),
-        hasher_(context.recipient_key) {
+        settlement_(context_.recipient_key, context_.cancellations, context_.metrics, context_.log) {
     free_.reserve(capacity_);
     for (size_t slot = capacity_; slot-- > 0;) {
       jobs_[slot].slot = static_cast<uint32_t>(slot);
@@ -104,6 +96,7 @@ class Shard::Impl {
 
   void Start(ShardQueue& queue, std::shared_ptr<const Generation> generation) {
     queue_ = &queue;
+    settlement_.Use(queue);
     UseGeneration(std::move(generation));
     round_boot_ms_.store(BootTimeMs(), std::memory_order_release);  // it was made before the queue was opened
     thread_ = std::thread([this] { Run(); });
@@ -187,76 +180,8 @@ class Shard::Impl {
   }
 
  private:
-  struct Lane;
-
   // Whom the watchdog calls stuck should it take too long.
   enum class Busy : uint8_t { kWithItself, kRendering, kSubmitting };
-
-  // An event whose turn is under way, from Next to Complete or Abandon.
-  struct Job {
-    enum class Place : uint8_t { kFree, kHeld, kReady, kWaiting, kSubmitted };
-
-    uint32_t slot = 0;
-    uint32_t times_submitted = 0;
-    // The token a transport may complete and ask permits for; 0 = none. Everything else belongs to the shard's thread
-    // while it is 0, and to the transport (read only, `result` apart) while it is not.
-    std::atomic<uint64_t> open_token{0};
-    std::atomic<bool> taken_back{false};  // what a transport has is not to be sent
-
-    Place place = Place::kFree;
-    bool touched = false;  // something of this turn was settled already
-    bool revoked = false;
-    ClaimState claim = ClaimState::kNone;
-    bool failed_over = false;  // not by the first transport of its route
-    bool redirected = false;  // the envelope has one recipient that stands for all; what completes may come last of all
-    int waits = 0;
-    int64_t ready_at_boot_ms = 0;
-    std::shared_ptr<const Generation> generation;  // what it was prepared by; none while it is free
-    std::vector<uint32_t> order;                   // the route's transports for this event
-    Lane* lane = nullptr;                          // of the transport it is prepared for
-    Lane* in_lane = nullptr;                       // whose share of the window it takes; none: nobody's yet
-    size_t domains_passed = 0;                     // recipients whose domain has a slot for it
-    Clock::time_point submitted_at;
-
-    QueuedEvent queued;
-    EmailEvent event;
-    RecipientSet due;  // not settled in this turn yet
-    std::string id;
-    OutgoingMail outgoing;
-    std::string idempotency_key;          // where it is not the id
-    std::vector<uint32_t> indexes;        // of the envelope's recipients, in the event's
-    std::vector<postbus_str> recipients;  // the envelope
-    AttemptResult result;
-  };
-
-  // One transport as this shard sees it.
-  struct Lane {
-    Lane(const BreakerConfig& config, size_t share_of_window) : breaker(config), share(share_of_window) {}
-
-    TransportInstance* instance = nullptr;  // kept by `generation_`, else by the jobs that are with it
-    Transport* transport = nullptr;         // of the instance
-    RateLimiter* limiter = nullptr;         // of the instance
-    Metrics::TransportCounters counters;
-    const Pause* pause = nullptr;
-    bool paused = false;  // when it was looked at last
-    bool owes_an_answer = false;
-    ReadyQueue ready;            // slots
-    ReadyQueue claimed;          // at most once: of them, those whose claim is durable
-    size_t claims_asked = 0;     // likewise, for those in neither
-    size_t with_transport = 0;   // mails it was given and has not answered
-    HeldMails held;              // those that wait for a slot of a domain
-    bool full = false;           // took fewer than offered; until Writable
-    bool full_for_high = false;  // and a high one was the first it did not take
-    Breaker breaker;
-    LaneShare share;
-  };
-
-  // Recipients of one attempt that share outcome and decision.
-  struct Group {
-    Decision decision;
-    const RecipientOutcome* outcome = nullptr;
-    RecipientSet who;
-  };
 
   Job* FindOpen(uint64_t token) {
     const size_t slot = static_cast<size_t>(token >> 32 & 0xFFFFFF);
@@ -265,15 +190,12 @@ class Shard::Impl {
     return job.open_token.load(std::memory_order_acquire) == token ? &job : nullptr;
   }
 
-  // Of an entry of job.indexes.
-  const RecipientOutcome& OutcomeOf(const Job& job, uint32_t i) const { return job.result.of(job.redirected ? 0 : i); }
-
   // From here on the death of the process makes none of the accepted ones go again.
   void MarkAnswer(const Job& job) {
     RecipientSet accepted;
     RecipientSet in_doubt;
     for (uint32_t i = 0; i < job.indexes.size(); ++i) {
-      const int32_t outcome = OutcomeOf(job, i).outcome;
+      const int32_t outcome = job.OutcomeOf(i).outcome;
       if (outcome == POSTBUS_ACCEPTED) accepted.insert(job.indexes[i]);
       if (outcome == POSTBUS_IN_DOUBT) in_doubt.insert(job.indexes[i]);
     }
@@ -346,7 +268,7 @@ class Shard::Impl {
     if (!waiting_.empty()) next = std::min(next, waiting_.top().first);
     for (const auto& lane : lanes_) {
       next = std::min(next, lane->held.look_at_ms());
-      if (lane->limiter->active() && !ToSubmit(*lane).empty() && !lane->full && Takes(*lane)) {
+      if (lane->limiter->active() && !ToSubmit(*lane).empty() && !lane->full && lane->Takes(now_boot_ms_)) {
         next = std::min(next, lane->limiter->FreeAtMs());
       }
     }
@@ -356,7 +278,7 @@ class Shard::Impl {
   void ReportGauges() {
     if (now_boot_ms_ < gauges_due_boot_ms_) return;
     gauges_due_boot_ms_ = now_boot_ms_ + 100;
-    if (!retired_lanes_.empty()) EndRetiredLanes();
+    lanes_.EndRetired();
     for (const auto& lane : lanes_) {
       lane->share.Refresh(now_boot_ms_);
       lane->limiter->Refresh(queue_->GroupShare(), now_boot_ms_);
@@ -366,7 +288,7 @@ class Shard::Impl {
     FindOwedAnswers();
     context_.metrics.SetInFlight(index_, static_cast<double>(in_use_.load(std::memory_order_relaxed)));
     if (const uint64_t count = duplicate_completions_.exchange(0, std::memory_order_relaxed); count != 0) {
-      for (uint64_t i = 0; i < count; ++i) lanes_.front()->counters.CountDuplicateCompletion();
+      for (uint64_t i = 0; i < count; ++i) lanes_[0].counters.CountDuplicateCompletion();
       context_.log.Write(LogLevel::kError, "a transport completed an attempt twice; ignored (defect of the plugin)");
     }
   }
@@ -428,53 +350,11 @@ class Shard::Impl {
       }
     }
     waiting_ = {};
-    // Alone it may have the whole window, and what is too much for it stays in the queue.
-    const size_t share = next->transports.size() == 1 ? capacity_ + 1 : std::max<size_t>(1, capacity_ * 3 / 4);
-    std::vector<std::unique_ptr<Lane>> before = std::move(lanes_);
-    lanes_.clear();
-    for (size_t i = 0; i < next->transports.size(); ++i) {
-      const BreakerConfig& breaker = next->config.transports[i].breaker;
-      TransportInstance* const instance = next->transports[i].get();
-      const auto same = std::find_if(before.begin(), before.end(),
-                                     [&](const auto& lane) { return lane != nullptr && lane->instance == instance; });
-      if (same != before.end()) {
-        (*same)->ready.Drain([](uint32_t) {});
-        (*same)->claimed.Drain([](uint32_t) {});
-        (*same)->held.Drain([](uint32_t) {});
-        (*same)->breaker.Configure(breaker);
-        (*same)->limiter->Configure(next->config.transports[i].rate_limit);
-        (*same)->share.Configure(share);
-        lanes_.push_back(std::move(*same));
-        continue;
-      }
-      Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>(breaker, share));
-      lane.instance = instance;
-      lane.transport = &instance->transport();
-      lane.limiter = &instance->limiter();
-      lane.pause = &context_.pauses.Of(lane.transport->name());
-      lane.limiter->Configure(next->config.transports[i].rate_limit);
-      lane.counters = context_.metrics.ForTransport(lane.transport->name());
-    }
-    for (auto& lane : before) {
-      if (lane == nullptr) continue;
-      lane->ready.Drain([](uint32_t) {});
-      lane->claimed.Drain([](uint32_t) {});
-      lane->held.Drain([](uint32_t) {});
-      retired_lanes_.push_back(std::move(lane));
-    }
+    lanes_.Use(*next);
     generation_ = std::move(next);
     at_most_once_ = generation_->config.retry.in_doubt == WhenInDoubt::kDeadLetter;
     generation_number_.store(generation_->number, std::memory_order_release);
     for (const uint32_t slot : moving_) PlanAgain(jobs_[slot]);
-  }
-
-  // Forgets lanes of former transports that have no mail any more.
-  void EndRetiredLanes() {
-    std::erase_if(retired_lanes_, [&](const auto& lane) {
-      if (lane->with_transport > 0) return false;
-      if (lane->breaker.state() != Breaker::State::kClosed) lane->counters.CountBreaker(false);
-      return true;
-    });
   }
 
   // --- taking events in ---
@@ -482,8 +362,8 @@ class Shard::Impl {
   // True: it stopped for the others' sake, there may be more.
   bool Admit() {
     size_t admitted = 0;
-    while (admitted < kAdmitPerRound && !free_.empty() && !ALaneIsUndecided()) {
-      const size_t ready = ReadyAhead();
+    while (admitted < kAdmitPerRound && !free_.empty() && !lanes_.AnyIsUndecided()) {
+      const size_t ready = lanes_.ReadyAhead(now_boot_ms_);
       if (ready >= kReadyAhead + kReadyAhead / kReservedForHigh) break;
       const bool is_for_high = ready >= kReadyAhead || free_.size() <= capacity_ / kReservedForHigh;
       Job& job = jobs_[free_.back()];
@@ -495,29 +375,6 @@ class Shard::Impl {
       ++admitted;
     }
     return admitted == kAdmitPerRound;
-  }
-
-  bool ALaneIsUndecided() const {
-    return std::any_of(lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane->share.IsUndecided(); });
-  }
-
-  // Composed mails whose transport has not taken them. Those of one that cannot, while there are others, do not count.
-  size_t ReadyAhead() const {
-    size_t ready = 0;
-    for (const auto& lane : lanes_) {
-      if (lanes_.size() == 1 || !IsBlocked(*lane)) ready += lane->ready.size();
-    }
-    return ready;
-  }
-
-  bool IsBlocked(const Lane& lane) const {
-    return lane.full || !Takes(lane) || (lane.limiter->active() && lane.limiter->FreeAtMs() > now_boot_ms_);
-  }
-
-  // It is worth handing mails to.
-  bool Takes(const Lane& lane) const {
-    return lane.breaker.Allows(now_boot_ms_) && !lane.owes_an_answer &&
-           (lane.pause->until_unix_ms() == 0 || !lane.pause->Holds(UnixTimeMs()));
   }
 
   void Begin(Job& job) {
@@ -537,7 +394,7 @@ class Shard::Impl {
     }
     if (!Plan(job)) return;
     context_.metrics.ObserveRender(SecondsSince(start));
-    context_.metrics.ObserveQueueAge(static_cast<double>(AgeMs(job)) / 1000);
+    context_.metrics.ObserveQueueAge(static_cast<double>(job.AgeMs(DueTimeMs())) / 1000);
     MakeReady(job);
   }
 
@@ -586,30 +443,7 @@ class Shard::Impl {
 
   // Settles what is known of an earlier turn that died with its process; false: nobody is left, the turn is over.
   bool SettlePast(Job& job) {
-    const auto settle = [&](int32_t outcome, RecipientSet who, std::string_view text) {
-      who.bits &= job.due.bits;
-      if (who.empty()) return;
-      RecipientOutcome what;
-      what.outcome = outcome;
-      what.text = text;
-      AttemptFacts facts = Facts(job, outcome, DueTimeMs());
-      facts.retry_after_ms = 0;
-      Decision decision = Decide(job.generation->config.retry, facts);
-      // Whatever the configuration says today: under the one that claimed it, it was to go once.
-      if (what.outcome == POSTBUS_IN_DOUBT && job.queued.past.claimed) {
-        decision = {.action = Decision::Action::kDeadLetter, .reason = OutcomeName(outcome)};
-      }
-      // A copy would be another record, under no suspicion: it goes again as this one, or is poison.
-      if (job.queued.past.crashes > 0 && decision.action == Decision::Action::kDefer) return;
-      SettleGroup(job, "", {decision, &what, who});
-      job.due.bits &= ~who.bits;
-      job.touched = true;
-    };
-    settle(POSTBUS_ACCEPTED, job.queued.past.accepted, "accepted before the host ended");
-    settle(POSTBUS_IN_DOUBT, job.queued.past.in_doubt, "the host ended before there was an answer");
-    if (job.queued.past.claimed) {
-      settle(POSTBUS_IN_DOUBT, job.due, "a host that ended may have sent it, or put it off; it does not go again");
-    }
+    settlement_.SettlePast(job);
     if (job.due.empty()) {
       EndTurn(job);
       return false;
@@ -643,14 +477,7 @@ class Shard::Impl {
       case SendTime::kLater:
         break;
     }
-    AddDeferred(job, job.due, event.scheduled_at_unix_ms, job.queued.headers.attempt, "scheduled");
-    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
-    record.change = Change::kScheduled;
-    record.due_unix_ms = event.scheduled_at_unix_ms;
-    queue_->Report(job.queued.turn, record);
-    LogLine(context_.log, LogLevel::kInfo, "scheduled")
-        .Add("id", job.id)
-        .Seconds("in", event.scheduled_at_unix_ms - now);
+    settlement_.Schedule(job);
     EndTurn(job);
     return false;
   }
@@ -677,7 +504,8 @@ class Shard::Impl {
       if (job.due.contains(i) && !policy.Allows(job.event.recipient(i).address)) refused.insert(i);
     }
     if (refused.empty()) return true;
-    FailRecipients(job, refused, "recipient_not_allowed", "recipients.allow of the configuration has no such address");
+    settlement_.Fail(job, refused, "recipient_not_allowed",
+                     "recipients.allow of the configuration has no such address");
     job.due.bits &= ~refused.bits;
     job.touched = true;
     if (!job.due.empty()) return true;
@@ -697,12 +525,12 @@ class Shard::Impl {
 
   // The first of the route that takes mails; if none does, the first of all: it waits there.
   Lane* PickLane(Job& job) {
-    const auto takes = [&](uint32_t index) { return Takes(*lanes_[index]); };
+    const auto takes = [&](uint32_t index) { return lanes_[index].Takes(now_boot_ms_); };
     const auto found = std::find_if(job.order.begin(), job.order.end(), takes);
-    Lane* const first = lanes_[job.order.front()].get();
+    Lane* const first = &lanes_[job.order.front()];
     if (found == job.order.end() || found == job.order.begin()) return first;
     if (!std::exchange(job.failed_over, true)) first->counters.CountFailover();
-    return lanes_[*found].get();
+    return &lanes_[*found];
   }
 
   // Makes a mail that is with no transport ready for the one that takes it now.
@@ -719,10 +547,10 @@ class Shard::Impl {
   // Moves what is ready for a transport whose breaker is not closed to another one of its route.
   void LeaveOpenLane(Lane& lane) {
     const bool empty = lane.ready.empty() && lane.claimed.empty();
-    if (empty || (lane.breaker.state() == Breaker::State::kClosed && Takes(lane))) return;
+    if (empty || (lane.breaker.state() == Breaker::State::kClosed && lane.Takes(now_boot_ms_))) return;
     moving_.clear();
     lane.ready.Drain([this](uint32_t slot) { moving_.push_back(slot); });
-    if (!Takes(lane)) {
+    if (!lane.Takes(now_boot_ms_)) {
       lane.claimed.Drain([this](uint32_t slot) {
         TakeBackClaim(jobs_[slot]);
         moving_.push_back(slot);
@@ -770,7 +598,7 @@ class Shard::Impl {
     job.ready_at_boot_ms = now_boot_ms_ + kSuspectLooksMs;
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
     Lane& lane = *job.lane;
-    if (draining_.load(std::memory_order_acquire) || !Takes(lane)) return LeaveQuarantine(job);
+    if (draining_.load(std::memory_order_acquire) || !lane.Takes(now_boot_ms_)) return LeaveQuarantine(job);
     if (at_most_once_ && job.claim != ClaimState::kDurable) {
       if (job.claim == ClaimState::kNone) AskClaim(lane, job);
       return;
@@ -866,16 +694,7 @@ class Shard::Impl {
 
   // Its transport has no slot for it for long: it comes again when there is one, and costs no attempt.
   void PutOff(Job& job, int64_t until_boot_ms) {
-    static constexpr std::string_view kReason = "no_slot";
-    const int64_t wait_ms = std::max<int64_t>(0, until_boot_ms - now_boot_ms_);
-    if (wait_ms >= ExpiresInMs(job.event, DueTimeMs())) return EndWithoutMail(job, Change::kExpired);
-    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
-    record.change = Change::kDeferred;
-    record.transport = job.lane->transport->name();
-    record.outcome = kReason;
-    record.due_unix_ms = DelayedByMs(wait_ms);
-    AddDeferred(job, job.due, record.due_unix_ms, job.queued.headers.attempt, kReason);
-    queue_->Report(job.queued.turn, record);
+    settlement_.PutOff(job, job.lane->transport->name(), std::max<int64_t>(0, until_boot_ms - now_boot_ms_));
     EndTurn(job);
   }
 
@@ -929,7 +748,7 @@ class Shard::Impl {
 
   // Asks for the claims of what the transport will take next.
   void ClaimAhead(Lane& lane) {
-    if (!Takes(lane)) return;
+    if (!lane.Takes(now_boot_ms_)) return;
     const bool is_tried = lane.breaker.state() != Breaker::State::kClosed;
     const size_t most = Claims::MostAhead(is_tried, lane.limiter->active() ? lane.limiter->per_second() : 0);
     const auto ahead = [&lane] { return lane.claimed.size() + lane.claims_asked; };
@@ -994,7 +813,7 @@ class Shard::Impl {
     if (lane.full) wanted = lane.full_for_high ? 0 : std::min(wanted, ready.size(Priority::kHigh));
     const bool probes = lane.breaker.state() != Breaker::State::kClosed;
     if (probes) wanted = std::min<size_t>(wanted, 1);
-    if (!Takes(lane)) wanted = 0;
+    if (!lane.Takes(now_boot_ms_)) wanted = 0;
     if (wanted == 0) return false;
     const bool limited = lane.limiter->active();
     const size_t offer = limited ? lane.limiter->Take(wanted, now_boot_ms_) : wanted;
@@ -1023,9 +842,7 @@ class Shard::Impl {
     const int64_t now_due_ms = DueTimeMs();
     for (size_t i = 0; i < slots.size(); ++i) {
       Job& job = jobs_[slots[i]];
-      FillEnvelope(job);
-      job.outgoing.view.recipients = job.recipients.data();
-      job.outgoing.view.n_recipients = static_cast<uint32_t>(job.recipients.size());
+      job.FillEnvelope();
       job.outgoing.view.deadline_ms = now_boot_ms_ + std::min(kSendWithinMs, ExpiresInMs(job.event, now_due_ms));
       job.outgoing.view.token = NextToken(job);
       job.submitted_at = now;
@@ -1076,23 +893,6 @@ class Shard::Impl {
               [this](uint32_t a, uint32_t b) { return jobs_[a].event.priority < jobs_[b].event.priority; });
   }
 
-  // The recipients of this attempt: those still due.
-  void FillEnvelope(Job& job) {
-    const Mailbox* redirect_to = job.generation->recipients.redirect_to();
-    job.redirected = redirect_to != nullptr;
-    job.indexes.clear();
-    job.recipients.clear();
-    for (uint32_t r = 0; r < job.event.recipient_count(); ++r) {
-      if (!job.due.contains(r)) continue;
-      job.indexes.push_back(r);
-      if (redirect_to == nullptr) job.recipients.push_back(View(job.event.recipient(r).address));
-    }
-    if (redirect_to != nullptr) job.recipients.push_back(View(redirect_to->address));
-    if (job.outgoing.view.parts != nullptr) job.outgoing.parts.SetRecipients(job.event, job.due, redirect_to);
-    job.outgoing.view.idempotency_key = View(
-        IdempotencyKey(job.id, job.due, job.event.recipient_count(), job.queued.headers.replay, job.idempotency_key));
-  }
-
   // --- what came back ---
 
   void TakeCompletions() {
@@ -1112,34 +912,10 @@ class Shard::Impl {
     context_.quarantine.Back(1);
     LeaveQuarantine(job);
     context_.metrics.ObserveSend(SecondsSince(job.submitted_at));
-    groups_.clear();
-    const int64_t now_due_ms = DueTimeMs();
-    for (uint32_t i = 0; i < job.indexes.size(); ++i) {
-      const RecipientOutcome& outcome = OutcomeOf(job, i);
-      const Decision decision = Decide(job.generation->config.retry, Facts(job, outcome.outcome, now_due_ms));
-      auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
-        return g.decision == decision && g.outcome->outcome == outcome.outcome && g.outcome->code == outcome.code;
-      });
-      if (group == groups_.end()) {
-        groups_.push_back({decision, &outcome, {}});
-        group = groups_.end() - 1;
-      }
-      group->who.insert(job.indexes[i]);
-    }
     NoteHealth(job, lane);
     lane.limiter->Note(job.result.of(0).outcome, job.result.retry_after_ms(), now_boot_ms_);
     lane.share.CountCompletion();
-    int64_t wait_ms = -1;
-    for (const Group& group : groups_) {
-      lane.counters.CountOutcome(group.outcome->outcome, job.queued.priority, group.who.size());
-      SettleGroup(job, lane.transport->name(), group);
-      if (group.decision.action == Decision::Action::kWait) {
-        wait_ms = wait_ms < 0 ? group.decision.delay_ms : std::min(wait_ms, group.decision.delay_ms);
-      } else {
-        job.due.bits &= ~group.who.bits;
-        job.touched = true;
-      }
-    }
+    const int64_t wait_ms = settlement_.SettleAttempt(job, lane.transport->name(), lane.counters);
     if (job.due.empty()) return EndTurn(job);
     if (job.revoked || draining_.load(std::memory_order_acquire)) return HandBack(job);
     TakeBackClaim(job);
@@ -1150,67 +926,6 @@ class Shard::Impl {
     job.place = Job::Place::kWaiting;
     job.ready_at_boot_ms = now_boot_ms_ + wait_ms;
     waiting_.emplace(job.ready_at_boot_ms, job.slot);
-  }
-
-  AttemptFacts Facts(const Job& job, int32_t outcome, int64_t now_due_ms) const {
-    const RetryConfig& retry = job.generation->config.retry;
-    int max_retries = retry.max_retries;
-    if (job.event.max_retries == EmailEvent::kNever) max_retries = 0;
-    if (job.event.max_retries >= 0) max_retries = std::min(job.event.max_retries, retry.max_retries_limit);
-    return {.outcome = outcome,
-            .retry_after_ms = job.result.retry_after_ms(),
-            .attempts_spent = job.queued.headers.attempt,
-            .max_retries = max_retries,
-            .waits = job.waits,
-            .age_ms = AgeMs(job, now_due_ms),
-            .expires_in_ms = ExpiresInMs(job.event, now_due_ms),
-            .cancelled = context_.cancellations.Contains(job.id),
-            .spread = std::hash<std::string_view>()(job.id) + static_cast<uint64_t>(job.queued.headers.attempt)};
-  }
-
-  // `via`: the transport that said so; empty = not known.
-  void SettleGroup(Job& job, std::string_view via, const Group& group) {
-    const Decision& decision = group.decision;
-    const RecipientOutcome& outcome = *group.outcome;
-    const int attempts = job.queued.headers.attempt + (decision.costs_attempt ? 1 : 0);
-    const std::string enhanced = outcome.EnhancedText();
-    const int64_t now_unix_ms = UnixTimeMs();
-    StatusRecord& record = NewRecord(job, group.who, now_unix_ms);
-    record.attempt = job.queued.headers.attempt + 1;
-    record.transport = via;
-    record.outcome = OutcomeName(outcome.outcome);
-    record.code = outcome.code;
-    record.enhanced = enhanced;
-    AppendRedacted(outcome.text, EventHeaders::kMaxValueBytes, record.text);
-    if (!via.empty()) record.provider_id = job.result.provider_id();
-    switch (decision.action) {
-      case Decision::Action::kComplete:
-        record.change = Change::kSent;
-        LogAttempt(job, via, LogLevel::kInfo, "sent", outcome, enhanced);
-        break;
-      case Decision::Action::kDefer: {
-        record.change = Change::kDeferred;
-        record.due_unix_ms = DelayedByMs(decision.delay_ms);
-        AddDeferred(job, group.who, record.due_unix_ms, attempts, decision.reason);
-        LogAttempt(job, via, LogLevel::kInfo, "deferred", outcome, enhanced);
-        break;
-      }
-      case Decision::Action::kDeadLetter:
-        record.change = Change::kDeadLettered;
-        AddDeadLetter(job, group.who, job.queued.headers.attempt + 1, decision.reason, record.text);
-        LogAttempt(job, via, LogLevel::kWarning, "dead-lettered", outcome, enhanced);
-        break;
-      case Decision::Action::kExpire:
-      case Decision::Action::kCancel:
-        record.change = decision.action == Decision::Action::kExpire ? Change::kExpired : Change::kCancelled;
-        context_.metrics.CountUnsent(decision.reason, group.who.size());
-        LogAttempt(job, via, LogLevel::kInfo, ChangeName(record.change), outcome, enhanced);
-        break;
-      case Decision::Action::kWait:
-        LogAttempt(job, via, LogLevel::kDebug, "waits", outcome, enhanced);
-        return;
-    }
-    queue_->Report(job.queued.turn, record);
   }
 
   void NoteHealth(const Job& job, Lane& lane) {
@@ -1239,51 +954,14 @@ class Shard::Impl {
 
   // The event itself is at fault: dead-letters everything that is due.
   void FailEvent(Job& job, std::string_view reason, const std::string& message) {
-    FailRecipients(job, job.due, reason, message);
+    settlement_.Fail(job, job.due, reason, message);
     EndTurn(job);
   }
 
   // Ends the turn of what no transport has, and none will get.
   void EndWithoutMail(Job& job, Change change) {
-    StatusRecord& record = NewRecord(job, job.due, UnixTimeMs());
-    record.change = change;
-    queue_->Report(job.queued.turn, record);
-    context_.metrics.CountUnsent(ChangeName(change), job.due.size());
-    LogLine(context_.log, LogLevel::kInfo, ChangeName(change)).Add("id", job.id);
+    settlement_.EndWithoutMail(job, change);
     EndTurn(job);
-  }
-
-  // Dead-letters these recipients without an attempt.
-  void FailRecipients(Job& job, RecipientSet who, std::string_view reason, const std::string& message) {
-    StatusRecord& record = NewRecord(job, who, UnixTimeMs());
-    record.change = Change::kDeadLettered;
-    record.outcome = reason;
-    record.text = message;
-    AddDeadLetter(job, who, job.queued.headers.attempt, reason, message);
-    queue_->Report(job.queued.turn, record);
-    LogLine(context_.log, LogLevel::kWarning, "dead-lettered")
-        .Add("id", job.id)
-        .Add("reason", reason)
-        .Reply(0, "", message);
-  }
-
-  void AddDeferred(Job& job, RecipientSet who, int64_t due_unix_ms, int attempts, std::string_view reason) {
-    copy_.clear();
-    PatchCopy(job.queued.value, job.event, attempts, "pending", copy_);
-    queue_->Defer(
-        job.queued.turn,
-        {.recipients = who, .due_unix_ms = due_unix_ms, .attempt = attempts, .outcome_class = reason, .value = copy_});
-    context_.metrics.CountDeferral(reason, who.size());
-  }
-
-  void AddDeadLetter(Job& job, RecipientSet who, int attempts, std::string_view reason, std::string_view message) {
-    queue_->DeadLetter(job.queued.turn, {.recipients = who,
-                                         .attempt = attempts,
-                                         .outcome_class = reason,
-                                         .message = message,
-                                         .id = job.id,
-                                         .value = job.queued.value});
-    context_.metrics.CountDeadLetter(reason, std::max(1, who.size()));
   }
 
   void EndTurn(Job& job) {
@@ -1298,17 +976,12 @@ class Shard::Impl {
       return Free(job);
     }
     // Some recipients are settled: only the others come again.
-    AddDeferred(job, job.due, DueTimeMs(), job.queued.headers.attempt, OutcomeName(POSTBUS_NOT_SENT));
+    settlement_.HandBackRest(job);
     EndTurn(job);
   }
 
   void HandBackAllUnsubmitted() {
-    for (const auto& lane : lanes_) {
-      const auto hand_back = [this](uint32_t slot) { HandBack(jobs_[slot]); };
-      lane->ready.Drain(hand_back);
-      lane->claimed.Drain(hand_back);
-      lane->held.Drain(hand_back);
-    }
+    for (const auto& lane : lanes_) lane->DrainQueues([this](uint32_t slot) { HandBack(jobs_[slot]); });
     moving_.clear();
     claims_.AppendWaiting(moving_);
     for (const uint32_t slot : moving_) HandBack(jobs_[slot]);
@@ -1360,52 +1033,9 @@ class Shard::Impl {
     LeaveQuarantine(job);
     job.generation.reset();
     LeaveLane(job);
-    job.outgoing.Trim(kKeptBufferBytes);
-    Trim(job.queued.value);
-    Trim(job.event.text);
-    Trim(job.event.html);
+    job.Trim();
     free_.push_back(job.slot);
     in_use_.fetch_sub(1, std::memory_order_release);
-  }
-
-  // --- small things ---
-
-  int64_t AgeMs(const Job& job) const { return AgeMs(job, DueTimeMs()); }
-  static int64_t AgeMs(const Job& job, int64_t now_due_ms) {
-    const int64_t since = std::max(job.queued.headers.accepted_at_unix_ms, job.event.scheduled_at_unix_ms);
-    return std::max<int64_t>(0, now_due_ms - since);
-  }
-
-  // The one record object, reset; valid until the next call.
-  StatusRecord& NewRecord(const Job& job, RecipientSet who, int64_t now_unix_ms) {
-    std::vector<uint64_t> hashes = std::move(record_.recipient_hashes);  // for its capacity
-    hasher_.Hash(job.event, who, hashes);
-    record_ = {};
-    record_.recipient_hashes = std::move(hashes);
-    record_.id = job.id;
-    record_.recipients = who;
-    record_.at_unix_ms = now_unix_ms;
-    record_.replay = job.queued.headers.replay;
-    return record_;
-  }
-
-  // The transport that it goes by unless that one fails.
-  static const std::string& FirstOfRoute(const Job& job) {
-    return job.generation->config.transports[job.order.front()].name;
-  }
-
-  void LogAttempt(const Job& job, std::string_view via, LogLevel level, std::string_view what,
-                  const RecipientOutcome& outcome, std::string_view enhanced) {
-    if (!context_.log.Enabled(level)) return;
-    LogLine line(context_.log, level, what);
-    line.Add("id", job.id).Add("template", job.event.template_name);
-    if (!via.empty()) {
-      line.Add("via", via);
-      if (job.failed_over && via != FirstOfRoute(job)) line.Add("instead_of", FirstOfRoute(job));
-    }
-    line.Add("try", job.queued.headers.attempt + 1);
-    if (outcome.outcome != POSTBUS_ACCEPTED) line.Add("outcome", OutcomeName(outcome.outcome));
-    line.Reply(outcome.code, enhanced, outcome.text).Seconds("age", AgeMs(job));
   }
 
   const size_t index_;
@@ -1438,9 +1068,8 @@ class Shard::Impl {
   // The shard's thread alone from here.
   ShardQueue* queue_ = nullptr;
   std::shared_ptr<const Generation> generation_;
-  std::vector<std::unique_ptr<Lane>> lanes_;          // of generation_->transports
-  std::vector<std::unique_ptr<Lane>> retired_lanes_;  // of former transports that may have mails yet
-  std::vector<uint32_t> free_;                        // last in, first out: the warmest buffers first
+  Lanes lanes_;                 // of generation_->transports, and what former ones left
+  std::vector<uint32_t> free_;  // last in, first out: the warmest buffers first
   using Timer = std::pair<int64_t, uint32_t>;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> waiting_;
   int64_t now_boot_ms_ = 0;
@@ -1454,11 +1083,8 @@ class Shard::Impl {
   int64_t owed_answers_due_boot_ms_ = 0;
   EventDecoder decoder_;
   MailMaker mail_maker_;
-  RecipientHasher hasher_;
-  StatusRecord record_;
-  std::string copy_;
+  Settlement settlement_;
   std::string domain_;
-  std::vector<Group> groups_;
   std::vector<uint32_t> taken_;
   std::vector<uint32_t> moving_;
   std::vector<TurnId> revoked_;
