@@ -8,32 +8,39 @@
 namespace postbus {
 namespace {
 
-constexpr int64_t kUnseenMs = 5;  // readings are rounded, and not taken at quite the same time
+constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kUnseenNs = 5 * kNsPerMs;  // the two readings are not taken at quite the same time
+
+DueClock Begin() {
+  const int64_t unix_ns = UnixTimeNs();
+  return DueClock(unix_ns, BootTimeNs());
+}
 
 DueClock::Reading ReadNow() {
-  static DueClock clock(UnixTimeMs(), BootTimeMs());
-  const int64_t boot_ms = BootTimeMs();
-  return clock.Read(UnixTimeMs(), boot_ms);
+  static DueClock clock = Begin();
+  const int64_t unix_ns = UnixTimeNs();
+  return clock.Read(unix_ns, BootTimeNs());
 }
 
 }  // namespace
 
-DueClock::Reading DueClock::Read(int64_t unix_ms, int64_t boot_ms) {
-  const int64_t step_ms = unix_ms - (boot_ms + offset_ms_.load(std::memory_order_relaxed));
-  if (std::abs(step_ms) > kUnseenMs || stepped_.load(std::memory_order_relaxed)) NoteStep(step_ms, unix_ms, boot_ms);
-  const int64_t believed_ms = boot_ms + offset_ms_.load(std::memory_order_relaxed);
-  return {.due_unix_ms = std::min(unix_ms, believed_ms), .now_unix_ms = believed_ms};
+DueClock::Reading DueClock::Read(int64_t unix_ns, int64_t boot_ns) {
+  const int64_t step_ns = unix_ns - (boot_ns + offset_ns_.load(std::memory_order_relaxed));
+  if (std::abs(step_ns) > kUnseenNs || stepped_.load(std::memory_order_relaxed)) NoteStep(step_ns, unix_ns, boot_ns);
+  const int64_t believed_ns = boot_ns + offset_ns_.load(std::memory_order_relaxed);
+  return {.due_unix_ms = std::min(unix_ns, believed_ns) / kNsPerMs,
+          .now_unix_ms = (believed_ns + kNsPerMs - 1) / kNsPerMs};
 }
 
-void DueClock::NoteStep(int64_t step_ms, int64_t unix_ms, int64_t boot_ms) {
+void DueClock::NoteStep(int64_t step_ns, int64_t unix_ns, int64_t boot_ns) {
   const std::lock_guard lock(mutex_);
-  if (std::abs(step_ms) <= kUnseenMs) {
+  if (std::abs(step_ns) <= kUnseenNs) {
     stepped_.store(false, std::memory_order_relaxed);
-  } else if (!stepped_.exchange(true, std::memory_order_relaxed) || std::abs(step_ms - stepped_by_ms_) > kUnseenMs) {
-    stepped_at_boot_ms_ = boot_ms;  // another step makes it a new question
-    stepped_by_ms_ = step_ms;
-  } else if (boot_ms - stepped_at_boot_ms_ >= kBelievedAfterMs) {
-    offset_ms_.store(unix_ms - boot_ms, std::memory_order_relaxed);
+  } else if (!stepped_.exchange(true, std::memory_order_relaxed) || std::abs(step_ns - stepped_by_ns_) > kUnseenNs) {
+    stepped_at_boot_ns_ = boot_ns;  // another step makes it a new question
+    stepped_by_ns_ = step_ns;
+  } else if (boot_ns - stepped_at_boot_ns_ >= kBelievedAfterMs * kNsPerMs) {
+    offset_ns_.store(unix_ns - boot_ns, std::memory_order_relaxed);
     stepped_.store(false, std::memory_order_relaxed);
   }
 }

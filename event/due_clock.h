@@ -17,24 +17,26 @@ class DueClock {
  public:
   static constexpr int64_t kBelievedAfterMs = 15 * 60'000;
 
-  // From readings of both clocks, taken together.
-  DueClock(int64_t unix_ms, int64_t boot_ms) : offset_ms_(unix_ms - boot_ms) {}
+  // From readings of both clocks, the wall clock's taken first: however long it takes until the other one is read, this
+  // clock is not ahead of the wall clock as it was.
+  DueClock(int64_t unix_ns, int64_t boot_ns) : offset_ns_(unix_ns - boot_ns) {}
 
   struct Reading {
     int64_t due_unix_ms = 0;  // what is due by then is due
     int64_t now_unix_ms = 0;  // what a delay is to be counted from
   };
-  Reading Read(int64_t unix_ms, int64_t boot_ms);
+  // Likewise.
+  Reading Read(int64_t unix_ns, int64_t boot_ns);
 
  private:
-  void NoteStep(int64_t step_ms, int64_t unix_ms, int64_t boot_ms);
+  void NoteStep(int64_t step_ns, int64_t unix_ns, int64_t boot_ns);
 
-  std::atomic<int64_t> offset_ms_;  // of the believed wall clock to the boot clock
+  std::atomic<int64_t> offset_ns_;  // of the believed wall clock to the boot clock
   std::atomic<bool> stepped_{false};
 
   std::mutex mutex_;  // guards the rest
-  int64_t stepped_at_boot_ms_ = 0;
-  int64_t stepped_by_ms_ = 0;
+  int64_t stepped_at_boot_ns_ = 0;
+  int64_t stepped_by_ns_ = 0;
 };
 
 // Of this process.

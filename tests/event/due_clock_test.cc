@@ -7,6 +7,7 @@ namespace {
 
 constexpr int64_t kHour = 3'600'000;
 constexpr int64_t kStart = 1'766'692'800'000;
+constexpr int64_t kNsPerMs = 1'000'000;
 
 // Both clocks of a machine, and what would be due.
 class DueClockTest : public testing::Test {
@@ -15,12 +16,12 @@ class DueClockTest : public testing::Test {
   DueClock::Reading After(int64_t ms, int64_t step_ms = 0) {
     boot_ms_ += ms;
     unix_ms_ += ms + step_ms;
-    return clock_.Read(unix_ms_, boot_ms_);
+    return clock_.Read(unix_ms_ * kNsPerMs, boot_ms_ * kNsPerMs);
   }
 
   int64_t unix_ms_ = kStart;
   int64_t boot_ms_ = 1'000;
-  DueClock clock_{unix_ms_, boot_ms_};
+  DueClock clock_{unix_ms_ * kNsPerMs, boot_ms_* kNsPerMs};
 };
 
 TEST_F(DueClockTest, GoesWithTheWallClock) {
@@ -54,6 +55,14 @@ TEST_F(DueClockTest, AStepThatLastsIsBelieved) {
     EXPECT_EQ(After(1).now_unix_ms, before + DueClock::kBelievedAfterMs + step);
     EXPECT_EQ(After(0).due_unix_ms, before + DueClock::kBelievedAfterMs + step);
   }
+}
+
+TEST_F(DueClockTest, IsNeverAheadForTheRoundingOfItsReadings) {
+  constexpr int64_t kJust = 999'999;
+  DueClock clock(kStart * kNsPerMs, kJust);
+  const auto reading = clock.Read((kStart + 1) * kNsPerMs - 1 + kHour * kNsPerMs, kJust + kNsPerMs - 1);
+  EXPECT_EQ(reading.due_unix_ms, kStart) << "the next millisecond has not begun";
+  EXPECT_EQ(reading.now_unix_ms, kStart + 1) << "a delay counts from when it has";
 }
 
 TEST_F(DueClockTest, EachStepBeginsAnew) {

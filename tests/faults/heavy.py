@@ -68,8 +68,9 @@ def scheduled(rig: Rig, mails: int, span: float, speed: int, restart_every: floa
 
     def make():
         for mail in rig.mails(limit=mails):
-            due[mail["id"]] = begin + span / 20 + rig.rng.uniform(0, span)
-            yield {**mail, "scheduled_at": rfc3339(due[mail["id"]])}
+            scheduled_at = rfc3339(begin + span / 20 + rig.rng.uniform(0, span))
+            due[mail["id"]] = unix_time(scheduled_at)
+            yield {**mail, "scheduled_at": scheduled_at}
 
     feeder = rig.feed(api, make(), 5000)
     acknowledged = feeder.finish()
