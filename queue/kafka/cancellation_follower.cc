@@ -23,8 +23,7 @@ CancellationFollower::CancellationFollower(const KafkaConfig& config, Cancellati
       topic_(TopicNames(config).cancellations),
       known_(known),
       log_(std::move(log)),
-      on_complete_(std::move(on_complete)),
-      context_{&log_, this} {}
+      on_complete_(std::move(on_complete)) {}
 
 CancellationFollower::~CancellationFollower() {
   {
@@ -33,16 +32,12 @@ CancellationFollower::~CancellationFollower() {
   }
   stop_changed_.notify_all();
   if (thread_.joinable()) thread_.join();
-  if (client_) rd_kafka_consumer_close(client_.get());
 }
 
 Status CancellationFollower::Start() {
-  Result<ConfPtr> conf = MakeConf(config_, FollowerProperties(config_.group_id + "-cancellations"), &context_);
-  if (!conf.ok()) return conf.TakeStatus();
-  Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
-  if (!client.ok()) return client.TakeStatus();
-  client_.reset(*client);
-  rd_kafka_poll_set_consumer(client_.get());
+  Result<std::unique_ptr<LogReader>> reader = LogReader::Open(config_, "cancellations", {}, log_);
+  if (!reader.ok()) return reader.TakeStatus();
+  reader_ = std::move(*reader);
   thread_ = std::thread([this] { Run(); });
   return {};
 }
@@ -60,7 +55,7 @@ void CancellationFollower::Run() {
     if (!SleepUnlessStopping(kAgainAfterMs)) return;
   }
   do {
-    const MessagePtr message(rd_kafka_consumer_poll(client_.get(), kPollMs));
+    const MessagePtr message = reader_->Next(kPollMs);
     if (message != nullptr && message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
       Take(*message);
     } else if (message != nullptr && message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
@@ -78,18 +73,14 @@ void CancellationFollower::Run() {
 }
 
 bool CancellationFollower::Begin() {
-  const TopicPtr topic(rd_kafka_topic_new(client_.get(), topic_.c_str(), nullptr));
-  const rd_kafka_metadata_t* metadata = nullptr;
-  if (rd_kafka_metadata(client_.get(), 0, topic.get(), &metadata, kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
-  const int partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
-  rd_kafka_metadata_destroy(metadata);
-  if (partitions == 0) return false;
-  const OffsetListPtr list(rd_kafka_topic_partition_list_new(partitions));
-  for (int32_t i = 0; i < partitions; ++i) {
+  const Result<int> partitions = reader_->PartitionCount(topic_, kAskMs);
+  if (!partitions.ok()) return false;
+  const OffsetListPtr list(rd_kafka_topic_partition_list_new(*partitions));
+  for (int32_t i = 0; i < *partitions; ++i) {
     rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), i)->offset = RD_KAFKA_OFFSET_BEGINNING;
     behind_.insert(i);
   }
-  return rd_kafka_assign(client_.get(), list.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;
+  return reader_->Assign(list.get()).ok();
 }
 
 // A record without a value is one that somebody deletes; we never do.

@@ -9,13 +9,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
 #include <thread>
 
 #include "queue/cancellations.h"
-#include "queue/kafka/kafka_config.h"
+#include "queue/kafka/log_reader.h"
 #include "queue/kafka/rdkafka_handles.h"
 
 namespace postbus::kafka {
@@ -49,8 +50,7 @@ class CancellationFollower {
   Cancellations& known_;
   const QueueLog log_;
   const std::function<void()> on_complete_;
-  ClientContext context_;
-  ClientPtr client_;
+  std::unique_ptr<LogReader> reader_;
 
   std::set<int32_t> behind_;  // the thread's: partitions whose end was not seen yet
   int64_t alarm_at_boot_ms_ = 0;

@@ -93,22 +93,6 @@ Properties ConsumerProperties(const std::string& group_id, const std::string& in
   };
 }
 
-Properties FollowerProperties(const std::string& group_id) {
-  return {
-      {"group.id", group_id},
-      {"enable.auto.commit", "false"},
-      {"enable.auto.offset.store", "false"},
-      {"auto.offset.reset", "earliest"},  // what was to be read next is gone, or the topic is a new one
-      {"isolation.level", "read_committed"},
-      {"check.crcs", "true"},
-      {"allow.auto.create.topics", "false"},
-      {"enable.partition.eof", "true"},
-      {"fetch.wait.max.ms", "100"},
-      {"queued.max.messages.kbytes", "1024"},
-      {"socket.nagle.disable", "true"},
-  };
-}
-
 Properties ProducerProperties(ProducerKind kind) {
   return {
       {"enable.idempotence", "true"},

@@ -31,10 +31,6 @@ struct FetchSettings {
 };
 Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, FetchSettings fetch);
 
-// Of a client that reads a topic from end to end by partitions it names itself: it joins no group and commits nothing.
-// `group_id`: librdkafka wants one.
-Properties FollowerProperties(const std::string& group_id);
-
 enum class ProducerKind {
   kPublish,  // answers within 120 s, so that whoever waits for a 202 learns that there is none
   kCopies,   // of turns: tries for ever, since the turn must not end without them

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "event/clock.h"
+#include "queue/kafka/log_reader.h"
 #include "queue/kafka/outgoing.h"
 #include "queue/kafka/record_producer.h"
 #include "queue/kafka/topics.h"
@@ -20,86 +21,20 @@ constexpr std::string_view kMarkerName = "postbus-letter";
 constexpr std::string_view kReplayedWord = "replayed ";
 constexpr std::string_view kDiscardedWord = "discarded ";
 
-// Reads partitions from given offsets on, without any group's doing.
-class Reader {
- public:
-  static Result<std::unique_ptr<Reader>> Open(const KafkaConfig& config, const QueueLog& log) {
-    std::unique_ptr<Reader> reader(new Reader(config.brokers, log));
-    const Properties ours = {
-        {"group.id", config.group_id},  // librdkafka wants a name; nothing is joined
-        {"enable.auto.commit", "false"},
-        {"enable.auto.offset.store", "false"},
-        {"enable.partition.eof", "true"},
-        {"auto.offset.reset", "earliest"},  // what retention took away is passed over
-        {"isolation.level", "read_committed"},
-        {"check.crcs", "true"},
-        {"allow.auto.create.topics", "false"},
-        {"fetch.wait.max.ms", "20"},
-        {"queued.max.messages.kbytes", "8192"},
-        {"max.poll.interval.ms", "86400000"},  // a replay may be slow on purpose
-        {"socket.nagle.disable", "true"},
-    };
-    Result<ConfPtr> conf = MakeConf(config, ours, &reader->context_);
-    if (!conf.ok()) return conf.TakeStatus();
-    Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
-    if (!client.ok()) return client.TakeStatus();
-    reader->client_.reset(*client);
-    rd_kafka_poll_set_consumer(*client);
-    return reader;
+// The next record, or the end of a partition (its err is RD_KAFKA_RESP_ERR__PARTITION_EOF).
+Result<MessagePtr> AwaitRecord(LogReader& reader) {
+  const int64_t deadline = BootTimeMs() + kPatienceMs;
+  std::string reason = "nothing came";
+  while (BootTimeMs() < deadline) {
+    MessagePtr message = reader.Next(kPollMs);
+    if (message == nullptr) continue;
+    const rd_kafka_resp_err_t error = message->err;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR__PARTITION_EOF) return message;
+    reason = rd_kafka_message_errstr(message.get());
+    if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) break;
   }
-  ~Reader() {
-    if (client_) rd_kafka_consumer_close(client_.get());
-  }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-
-  Result<int> PartitionCount(const std::string& topic) {
-    const rd_kafka_metadata_t* metadata = nullptr;
-    const rd_kafka_resp_err_t error = rd_kafka_metadata(client_.get(), 1, nullptr, &metadata, kRequestMs);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return Unanswered(rd_kafka_err2str(error));
-    int count = 0;
-    for (int i = 0; i < metadata->topic_cnt; ++i) {
-      if (metadata->topics[i].topic == topic) count = metadata->topics[i].partition_cnt;
-    }
-    rd_kafka_metadata_destroy(metadata);
-    if (count == 0) return Status::NotFound("the topic " + topic + " is missing: `postbus topics create` makes it");
-    return count;
-  }
-
-  // Begins anew with these partitions.
-  Status Assign(const rd_kafka_topic_partition_list_t* partitions) {
-    rd_kafka_assign(client_.get(), nullptr);
-    const rd_kafka_resp_err_t error = rd_kafka_assign(client_.get(), partitions);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
-    return Status::Unavailable(std::string("Kafka: ") + rd_kafka_err2str(error));
-  }
-
-  // The next record, or the end of a partition (its err is RD_KAFKA_RESP_ERR__PARTITION_EOF).
-  Result<MessagePtr> Next() {
-    const int64_t deadline = BootTimeMs() + kPatienceMs;
-    std::string reason = "nothing came";
-    while (BootTimeMs() < deadline) {
-      MessagePtr message(rd_kafka_consumer_poll(client_.get(), kPollMs));
-      if (message == nullptr) continue;
-      const rd_kafka_resp_err_t error = message->err;
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR__PARTITION_EOF) return message;
-      reason = rd_kafka_message_errstr(message.get());
-      if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) break;
-    }
-    return Unanswered(reason);
-  }
-
- private:
-  Reader(std::string brokers, const QueueLog& log) : brokers_(std::move(brokers)), context_{&log, nullptr} {}
-
-  Status Unanswered(const std::string& reason) const {
-    return Status::Unavailable("no answer from Kafka at " + brokers_ + ": " + reason);
-  }
-
-  const std::string brokers_;
-  ClientContext context_;
-  ClientPtr client_;
-};
+  return reader.Unanswered(reason);
+}
 
 std::string PlaceOf(const rd_kafka_message_t& message) {
   return std::to_string(message.partition) + "/" + std::to_string(message.offset);
@@ -146,10 +81,10 @@ class KafkaDeadLetters : public DeadLetters {
   // Finds where each partition ends now, and which letters have a marker.
   Status Open() {
     if (Status status = CheckPassedOn(config_); !status.ok()) return status;
-    Result<std::unique_ptr<Reader>> reader = Reader::Open(config_, log_);
+    Result<std::unique_ptr<LogReader>> reader = OpenReader();
     if (!reader.ok()) return reader.TakeStatus();
     reader_ = std::move(*reader);
-    Result<int> partitions = reader_->PartitionCount(names_.dead_letters);
+    Result<int> partitions = reader_->PartitionCount(names_.dead_letters, kRequestMs);
     if (!partitions.ok()) return partitions.TakeStatus();
     ends_.assign(static_cast<size_t>(*partitions), kUnknown);
     return Read([this](const rd_kafka_message_t& message) {
@@ -193,6 +128,10 @@ class KafkaDeadLetters : public DeadLetters {
  private:
   static constexpr int64_t kUnknown = -1;
 
+  Result<std::unique_ptr<LogReader>> OpenReader() const {
+    return LogReader::Open(config_, "dead-letters", {.queue_kib = 8192, .fetch_wait_ms = 20}, log_);
+  }
+
   // All records below `ends_`, which the first reading finds.
   Status Read(const std::function<Status(const rd_kafka_message_t&)>& each) {
     OffsetListPtr partitions(rd_kafka_topic_partition_list_new(static_cast<int>(ends_.size())));
@@ -207,7 +146,7 @@ class KafkaDeadLetters : public DeadLetters {
     if (left == 0) return {};
     if (Status status = reader_->Assign(partitions.get()); !status.ok()) return status;
     while (left > 0) {
-      Result<MessagePtr> next = reader_->Next();
+      Result<MessagePtr> next = AwaitRecord(*reader_);
       if (!next.ok()) return next.TakeStatus();
       const rd_kafka_message_t& message = **next;
       const auto partition = static_cast<size_t>(message.partition);
@@ -232,12 +171,12 @@ class KafkaDeadLetters : public DeadLetters {
     if (!DecodeHeader("postbus-origin", letter.pointer, parsed).ok()) return Status::NotFound(gone);
     const Origin& source = parsed.origin;
     // A reader of its own: the letters' may be in the middle of the topic.
-    Result<std::unique_ptr<Reader>> reader = Reader::Open(config_, log_);
+    Result<std::unique_ptr<LogReader>> reader = OpenReader();
     if (!reader.ok()) return reader.TakeStatus();
     OffsetListPtr partitions(rd_kafka_topic_partition_list_new(1));
     rd_kafka_topic_partition_list_add(partitions.get(), source.topic.c_str(), source.partition)->offset = source.offset;
     if (Status status = (*reader)->Assign(partitions.get()); !status.ok()) return status;
-    Result<MessagePtr> message = (*reader)->Next();
+    Result<MessagePtr> message = AwaitRecord(**reader);
     if (!message.ok()) return message.TakeStatus();
     if ((*message)->err != RD_KAFKA_RESP_ERR_NO_ERROR || (*message)->offset != source.offset) {
       return Status::NotFound(gone);
@@ -278,7 +217,7 @@ class KafkaDeadLetters : public DeadLetters {
   const KafkaConfig config_;
   const QueueLog log_;
   const TopicNames names_;
-  std::unique_ptr<Reader> reader_;
+  std::unique_ptr<LogReader> reader_;
   std::unique_ptr<RecordProducer> producer_;    // from the first replay or discard on
   std::vector<int64_t> ends_;                   // by partition: where it ended when it was opened
   std::set<std::string, std::less<>> settled_;  // places of the letters that have a marker

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kAskMs = 3000;
 constexpr int kPollMs = 100;
+constexpr LogReader::Settings kReading = {.queue_kib = 4096, .fetch_wait_ms = 20};  // keyed mails wait for it
 constexpr int64_t kAgainAfterMs = 1000;
 // A host may be this late with a partition and still know what was accepted 24 h before.
 constexpr int64_t kKeptMs = 3 * KeyedEvents::kWindowMs;
@@ -33,18 +34,6 @@ CREATE TABLE known (
 )sql";
 constexpr std::array kSteps = {sqlite::FormatStep{1, kCreate}};
 constexpr sqlite::FileFormat kKeyFile = {"key file", /*application_id=*/0, kSteps, /*keep_backup=*/false};
-
-Properties ReaderProperties(const std::string& group_id) {
-  return {
-      {"group.id", group_id + "-keys"},  // librdkafka wants one; it is neither joined nor committed to
-      {"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
-      {"auto.offset.reset", "earliest"},  // retention took what was to be read first
-      {"isolation.level", "read_committed"}, {"check.crcs", "true"},
-      {"allow.auto.create.topics", "false"}, {"enable.partition.eof", "true"},
-      {"fetch.wait.max.ms", "20"},           {"queued.max.messages.kbytes", "4096"},
-      {"socket.nagle.disable", "true"},
-  };
-}
 
 bool IsUuidOfName(std::string_view id) {
   constexpr size_t kVersionAt = 14;
@@ -67,7 +56,7 @@ bool IsKeyed(const Source& source) {
 }
 
 KeyedEvents::KeyedEvents(const KafkaConfig& config, QueueLog log, std::function<void(int32_t)> on_news)
-    : config_(config), names_(config), log_(std::move(log)), on_news_(std::move(on_news)), context_{&log_, this} {}
+    : config_(config), names_(config), log_(std::move(log)), on_news_(std::move(on_news)) {}
 
 Result<std::unique_ptr<KeyedEvents>> KeyedEvents::Open(const std::string& path, const KafkaConfig& config, QueueLog log,
                                                        std::function<void(int32_t)> on_news) {
@@ -102,19 +91,15 @@ Status KeyedEvents::Prepare(const std::string& path) {
       prepare(prune_, "DELETE FROM keyed WHERE at < ?1 AND seq IN (SELECT seq FROM keyed ORDER BY seq LIMIT ?2)");
   if (!ok) return file_.Failure();
 
-  Result<ConfPtr> conf = MakeConf(config_, ReaderProperties(config_.group_id), &context_);
-  if (!conf.ok()) return conf.TakeStatus();
-  Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
-  if (!client.ok()) return client.TakeStatus();
-  client_.reset(*client);
-  rd_kafka_poll_set_consumer(*client);
+  Result<std::unique_ptr<LogReader>> reader = LogReader::Open(config_, "keys", kReading, log_);
+  if (!reader.ok()) return reader.TakeStatus();
+  reader_ = std::move(*reader);
   return {};
 }
 
 KeyedEvents::~KeyedEvents() {
   Stop();
   Keep();
-  if (client_ != nullptr) rd_kafka_consumer_close(client_.get());
 }
 
 void KeyedEvents::Stop() {
@@ -267,7 +252,7 @@ bool KeyedEvents::Read(const std::map<Place, Coverage>& wanted) {
     rd_kafka_topic_partition_list_add(list.get(), place.second.c_str(), place.first)->offset =
         std::max<int64_t>(0, coverage.since_unix_ms);
   }
-  if (rd_kafka_offsets_for_times(client_.get(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+  if (rd_kafka_offsets_for_times(reader_->client(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
   std::map<Place, int64_t> left;  // to be read up to there
   const OffsetListPtr assignment(rd_kafka_topic_partition_list_new(list->cnt));
   for (int i = 0; i < list->cnt; ++i) {
@@ -280,10 +265,10 @@ bool KeyedEvents::Read(const std::map<Place, Coverage>& wanted) {
     rd_kafka_topic_partition_list_add(assignment.get(), each.topic, each.partition)->offset =
         std::max(each.offset, coverage.from);
   }
-  if (rd_kafka_assign(client_.get(), assignment.get()) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+  if (!reader_->Assign(assignment.get()).ok()) return false;
   int64_t heard = BootTimeMs();
   while (!left.empty() && !stopping() && BootTimeMs() - heard < 10 * kAskMs) {
-    const MessagePtr message(rd_kafka_consumer_poll(client_.get(), kPollMs));
+    const MessagePtr message = reader_->Next(kPollMs);
     if (message == nullptr || message->rkt == nullptr) continue;
     const auto found = left.find({message->partition, rd_kafka_topic_name(message->rkt)});
     if (found == left.end()) continue;
@@ -301,7 +286,7 @@ bool KeyedEvents::Read(const std::map<Place, Coverage>& wanted) {
       left.erase(found);
     }
   }
-  rd_kafka_assign(client_.get(), nullptr);
+  static_cast<void>(reader_->Assign(nullptr));
   return left.empty();
 }
 

@@ -25,9 +25,8 @@
 #include <vector>
 
 #include "event/status.h"
-#include "queue/kafka/kafka_config.h"
+#include "queue/kafka/log_reader.h"
 #include "queue/kafka/outgoing.h"
-#include "queue/kafka/rdkafka_handles.h"
 #include "queue/queue.h"
 #include "queue/sqlite/database.h"
 
@@ -91,8 +90,7 @@ class KeyedEvents {
   const TopicNames names_;
   const QueueLog log_;
   const std::function<void(int32_t)> on_news_;
-  ClientContext context_;
-  ClientPtr client_;  // the thread's
+  std::unique_ptr<LogReader> reader_;  // the thread's
 
   mutable std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;

@@ -14,8 +14,7 @@
 
 #include "event/clock.h"
 #include "queue/kafka/cancellation_follower.h"
-#include "queue/kafka/kafka_config.h"
-#include "queue/kafka/rdkafka_handles.h"
+#include "queue/kafka/log_reader.h"
 #include "queue/kafka/status_store.h"
 #include "queue/kafka/topics.h"
 
@@ -42,7 +41,6 @@ class StatusFollower final : public StatusHistory {
         topic_(TopicNames(config.kafka).status),
         store_(std::move(store)),
         log_(std::move(log)),
-        context_{&log_, this},
         cancellation_follower_(config.kafka, cancellations_, log_, [] {}) {}
 
   ~StatusFollower() override {
@@ -52,16 +50,12 @@ class StatusFollower final : public StatusHistory {
     }
     stop_changed_.notify_all();
     if (thread_.joinable()) thread_.join();
-    if (client_) rd_kafka_consumer_close(client_.get());
   }
 
   Status Start() {
-    Result<ConfPtr> conf = MakeConf(config_, FollowerProperties(config_.group_id + "-status"), &context_);
-    if (!conf.ok()) return conf.TakeStatus();
-    Result<rd_kafka_t*> client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf));
-    if (!client.ok()) return client.TakeStatus();
-    client_.reset(*client);
-    rd_kafka_poll_set_consumer(client_.get());
+    Result<std::unique_ptr<LogReader>> reader = LogReader::Open(config_, "status", {}, log_);
+    if (!reader.ok()) return reader.TakeStatus();
+    reader_ = std::move(*reader);
     if (Status started = cancellation_follower_.Start(); !started.ok()) return started;
     thread_ = std::thread([this] { Run(); });
     return {};
@@ -126,13 +120,10 @@ class StatusFollower final : public StatusHistory {
 
   // Finds where to begin and begins there. False: the cluster did not answer.
   bool Begin() {
-    const TopicPtr topic(rd_kafka_topic_new(client_.get(), topic_.c_str(), nullptr));
-    const rd_kafka_metadata_t* metadata = nullptr;
-    if (rd_kafka_metadata(client_.get(), 0, topic.get(), &metadata, kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
-    const int partitions = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
-    rd_kafka_metadata_destroy(metadata);
-    Result<std::map<int32_t, int64_t>> stored = store_->NextOffsets();
-    if (partitions == 0 || !stored.ok()) return false;
+    const Result<int> counted = reader_->PartitionCount(topic_, kAskMs);
+    const Result<std::map<int32_t, int64_t>> stored = store_->NextOffsets();
+    if (!counted.ok() || !stored.ok()) return false;
+    const int partitions = *counted;
 
     // The ends before the times: what is written in between must not be taken for old.
     std::vector<int64_t> low(static_cast<size_t>(partitions));
@@ -140,13 +131,13 @@ class StatusFollower final : public StatusHistory {
     const OffsetListPtr list(rd_kafka_topic_partition_list_new(partitions));
     for (int32_t i = 0; i < partitions; ++i) {
       const auto at = static_cast<size_t>(i);
-      if (rd_kafka_query_watermark_offsets(client_.get(), topic_.c_str(), i, &low[at], &high[at], kAskMs) !=
+      if (rd_kafka_query_watermark_offsets(reader_->client(), topic_.c_str(), i, &low[at], &high[at], kAskMs) !=
           RD_KAFKA_RESP_ERR_NO_ERROR) {
         return false;
       }
       rd_kafka_topic_partition_list_add(list.get(), topic_.c_str(), i)->offset = UnixTimeMs() - kLookBackMs;
     }
-    if (rd_kafka_offsets_for_times(client_.get(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    if (rd_kafka_offsets_for_times(reader_->client(), list.get(), kAskMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
     for (int32_t i = 0; i < partitions; ++i) {
       if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
       const int64_t end = high[static_cast<size_t>(i)];
@@ -158,14 +149,14 @@ class StatusFollower final : public StatusHistory {
       if (offset < end) behind_.insert(i);
     }
     caught_up_ = behind_.empty();
-    return rd_kafka_assign(client_.get(), list.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return reader_->Assign(list.get()).ok();
   }
 
   // Reads what comes within kGatherMs.
   void Gather(std::vector<StoredStatus>& gathered) {
     const int64_t deadline = BootTimeMs() + kGatherMs;
     for (int64_t now = BootTimeMs(); now < deadline && gathered.size() < kGatherMax; now = BootTimeMs()) {
-      const MessagePtr message(rd_kafka_consumer_poll(client_.get(), static_cast<int>(deadline - now)));
+      const MessagePtr message = reader_->Next(static_cast<int>(deadline - now));
       if (message == nullptr) return;
       if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         Take(*message, gathered);
@@ -211,8 +202,7 @@ class StatusFollower final : public StatusHistory {
   const std::string topic_;
   const std::unique_ptr<StatusStore> store_;
   const QueueLog log_;
-  ClientContext context_;
-  ClientPtr client_;
+  std::unique_ptr<LogReader> reader_;
   Cancellations cancellations_;
   CancellationFollower cancellation_follower_;
 
