@@ -37,6 +37,9 @@ class Gcra {
   // When the next mail may go; in the past: now.
   int64_t FreeAtMs() const { return static_cast<int64_t>(std::ceil(next_ms_ - tolerance_ms_ - 1e-6)); }
 
+  // How much later than that costs nothing of the rate.
+  int64_t slack_ms() const { return static_cast<int64_t>(tolerance_ms_); }
+
   // None goes before.
   void HoldUntil(int64_t ms) { next_ms_ = std::max(next_ms_, static_cast<double>(ms) + tolerance_ms_); }
 

@@ -16,6 +16,7 @@ constexpr size_t kMostDomains = 10'000;
 constexpr int64_t kIdleMs = 60'000;
 // A shard looks again after some milliseconds; what fell due in between goes at once.
 constexpr double kBetweenLooksSeconds = 0.02;
+constexpr int64_t kGatherMs = 5;
 
 double BurstFor(double burst, double share, double per_second) {
   return std::max({1.0, burst * share, per_second * kBetweenLooksSeconds});
@@ -37,14 +38,14 @@ size_t RateLimiter::Take(size_t wanted, int64_t now_ms) {
   const std::lock_guard lock(mutex_);
   if (!active()) return wanted;
   const size_t taken = gcra_.Take(wanted, now_ms);
-  free_at_ms_.store(gcra_.FreeAtMs(), std::memory_order_release);
+  StoreFreeAt();
   return taken;
 }
 
 void RateLimiter::GiveBack(size_t n) {
   const std::lock_guard lock(mutex_);
   gcra_.GiveBack(n);
-  free_at_ms_.store(gcra_.FreeAtMs(), std::memory_order_release);
+  StoreFreeAt();
 }
 
 const DomainRate* RateOf(const RateLimitConfig& config, std::string_view domain) {
@@ -92,7 +93,7 @@ void RateLimiter::Note(int32_t outcome, uint64_t retry_after_ms, int64_t now_ms)
   SetRate(now_ms);
   const auto hold_ms = static_cast<int64_t>(std::min<uint64_t>(retry_after_ms, kLongestHoldMs));
   if (adaptive_.At(now_ms) != before) gcra_.HoldUntil(now_ms + hold_ms);
-  free_at_ms_.store(gcra_.FreeAtMs(), std::memory_order_release);
+  StoreFreeAt();
 }
 
 void RateLimiter::Refresh(double share, int64_t now_ms) {
@@ -122,8 +123,12 @@ void RateLimiter::SetRate(int64_t now_ms) {
     if (!active()) gcra_.HoldUntil(now_ms);
   }
   per_second_.store(per_second, std::memory_order_relaxed);
-  free_at_ms_.store(gcra_.FreeAtMs(), std::memory_order_release);
+  StoreFreeAt();
   active_.store(per_second > 0, std::memory_order_release);
+}
+
+void RateLimiter::StoreFreeAt() {
+  free_at_ms_.store(gcra_.FreeAtMs() + std::min(kGatherMs, gcra_.slack_ms()), std::memory_order_release);
 }
 
 }  // namespace postbus

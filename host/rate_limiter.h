@@ -35,7 +35,8 @@ class RateLimiter {
   size_t Take(size_t wanted, int64_t now_ms);
   // So many of those just taken did not go.
   void GiveBack(size_t n);
-  // When the next mail may go; in the past: now. REQUIRES: active().
+  // When to ask again; in the past: now. A little after the next mail may go, where that costs nothing of the rate:
+  // then several go at once, and nobody is woken for each. REQUIRES: active().
   int64_t FreeAtMs() const { return free_at_ms_.load(std::memory_order_acquire); }
 
   bool limits_domains() const { return limits_domains_.load(std::memory_order_acquire); }
@@ -62,6 +63,7 @@ class RateLimiter {
   };
 
   void SetRate(int64_t now_ms);
+  void StoreFreeAt();
   void ForgetIdleDomains(int64_t now_ms);
 
   std::atomic<bool> active_{false};

@@ -816,6 +816,7 @@ class Shard::Impl {
     if (!lane.Takes(now_boot_ms_)) wanted = 0;
     if (wanted == 0) return false;
     const bool limited = lane.limiter->active();
+    if (limited && lane.limiter->FreeAtMs() > now_boot_ms_) return false;
     const size_t offer = limited ? lane.limiter->Take(wanted, now_boot_ms_) : wanted;
     if (offer == 0) return false;
 

@@ -20,7 +20,7 @@ GroupConsumer::Options ConsumerOptions(const KafkaConfig& config, const TopicNam
           .instance_id = instance_id,
           .topics = {names.delays.begin(), names.delays.end()},
           .drained_topic = names.cancellations,
-          .fetch = {.kib = 32, .wait_ms = 200},
+          .fetch = {.fetch_kib = 32, .queue_kib = 32, .wait_ms = 200},
           .journal_of = nullptr,
           .wake_fd_of = nullptr};
 }

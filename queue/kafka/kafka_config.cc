@@ -87,8 +87,8 @@ Properties ConsumerProperties(const std::string& group_id, const std::string& in
       {"allow.auto.create.topics", "false"},
       {"socket.timeout.ms", "10000"},  // a commit without an answer is given up when the session would be over, too
       {"fetch.wait.max.ms", std::to_string(fetch.wait_ms)},
-      {"fetch.message.max.bytes", std::to_string(fetch.kib * 1024)},
-      {"queued.max.messages.kbytes", std::to_string(fetch.kib)},
+      {"fetch.message.max.bytes", std::to_string(fetch.fetch_kib * 1024)},
+      {"queued.max.messages.kbytes", std::to_string(fetch.queue_kib)},
       {"socket.nagle.disable", "true"},
   };
 }

@@ -24,10 +24,14 @@ inline constexpr int kMaxRecordBytes = 2 * 1024 * 1024;
 // Refuses, by name, what would break the guarantee; the sentence says why.
 Status CheckPassedOn(const KafkaConfig& config);
 
+// How far a consumer reads ahead, by partition: what it needs to be kept busy, and no more, since with a backlog all of
+// it is in memory. A producer's batch is fetched as a whole, however large. bench/README.md has the numbers.
 struct FetchSettings {
-  int kib = 256;  // of each fetch and each partition's queue
-  int wait_ms =
-      20;  // a fetch that finds nothing is answered then; also how long full queues may stall a broker's thread
+  int fetch_kib = 64;
+  int queue_kib = 48;  // with more than that in its queue a partition is not fetched
+  // A fetch that finds nothing is answered then. Until it is, no other partition of the broker is fetched: this is how
+  // long an empty partition can hold up others whose queue is used up.
+  int wait_ms = 10;
 };
 Properties ConsumerProperties(const std::string& group_id, const std::string& instance_id, FetchSettings fetch);
 
