@@ -162,7 +162,7 @@ def memory(rig: Rig, waiting: int, rate: int, seconds: float, limit_mib: float, 
 
     idle = _rss_mib(host.pid)
     api = rig.start_api()
-    feeder = rig.feed(api, rig.mails(), rate)
+    feeder = rig.feed(api, rig.mails(), rate, batch=5)  # evenly, as a limited transport takes them
     rig.wait_for_mails(5 * rate)
     none = measure()
     ids = feeder.stop()
