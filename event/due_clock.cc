@@ -11,15 +11,32 @@ namespace {
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kUnseenNs = 5 * kNsPerMs;  // the two readings are not taken at quite the same time
 
+struct Readings {
+  int64_t unix_ns = 0;
+  int64_t boot_ns = 0;
+};
+
+// Taken within a millisecond, if this thread gets to run for as long.
+Readings ReadBoth() {
+  Readings both;
+  for (int tries = 0; tries < 3; ++tries) {
+    const int64_t before_ns = BootTimeNs();
+    both.unix_ns = UnixTimeNs();
+    both.boot_ns = BootTimeNs();
+    if (both.boot_ns - before_ns < kNsPerMs) break;
+  }
+  return both;
+}
+
 DueClock Begin() {
-  const int64_t unix_ns = UnixTimeNs();
-  return DueClock(unix_ns, BootTimeNs());
+  const Readings both = ReadBoth();
+  return DueClock(both.unix_ns, both.boot_ns);
 }
 
 DueClock::Reading ReadNow() {
   static DueClock clock = Begin();
-  const int64_t unix_ns = UnixTimeNs();
-  return clock.Read(unix_ns, BootTimeNs());
+  const Readings both = ReadBoth();
+  return clock.Read(both.unix_ns, both.boot_ns);
 }
 
 }  // namespace

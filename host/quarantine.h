@@ -37,6 +37,8 @@ class Quarantine {
   }
   // While it holds: it is offered, and is to be told of by Back.
   void OfferSuspect() { with_transports_.fetch_add(1); }
+  // Somebody has it, and no mail may go.
+  bool is_held() const { return holder_.load() != nullptr; }
   bool nobody_is_out() const { return with_transports_.load() == 0; }
 
  private:

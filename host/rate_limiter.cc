@@ -17,8 +17,11 @@ constexpr int64_t kIdleMs = 60'000;
 // A shard looks again after some milliseconds; what fell due in between goes at once.
 constexpr double kBetweenLooksSeconds = 0.02;
 constexpr int64_t kGatherMs = 5;
+// Of a burst that is not set.
+constexpr double kBurstSeconds = 0.1;
 
 double BurstFor(double burst, double share, double per_second) {
+  if (burst == 0) return std::max(1.0, per_second * kBurstSeconds);
   return std::max({1.0, burst * share, per_second * kBetweenLooksSeconds});
 }
 
@@ -128,7 +131,7 @@ void RateLimiter::SetRate(int64_t now_ms) {
 }
 
 void RateLimiter::StoreFreeAt() {
-  free_at_ms_.store(gcra_.FreeAtMs() + std::min(kGatherMs, gcra_.slack_ms()), std::memory_order_release);
+  free_at_ms_.store(gcra_.FreeAtMs() + std::min(kGatherMs, gcra_.slack_ms() / 2), std::memory_order_release);
 }
 
 }  // namespace postbus

@@ -28,7 +28,7 @@ class Settlement {
   void Use(ShardQueue& queue) { queue_ = &queue; }
 
   // Settles what its transport answered: those it is the end for are not due any more. The others are to be tried
-  // again, by this turn, after so many milliseconds.
+  // again, by this turn, after so many milliseconds; -1: there are none.
   int64_t SettleAttempt(Job& job, std::string_view via, Metrics::TransportCounters& counters);
   // Settles what is known of an earlier turn that died with its process.
   void SettlePast(Job& job);
@@ -39,7 +39,7 @@ class Settlement {
   void EndWithoutMail(Job& job, Change change);
   // Everybody who is due gets it at its scheduled time,
   void Schedule(Job& job);
-  // or in a while, since its transport has no slot for it now,
+  // or in a while, since its transport has no slot for it now (where it expires until then, it has),
   void PutOff(Job& job, std::string_view via, int64_t wait_ms);
   // or at once, from a copy: others of the event are settled.
   void HandBackRest(Job& job);

@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cassert>
 #include <chrono>
-#include <deque>
 #include <mutex>
 #include <queue>
 #include <string>
@@ -268,7 +267,8 @@ class Shard::Impl {
     if (!waiting_.empty()) next = std::min(next, waiting_.top().first);
     for (const auto& lane : lanes_) {
       next = std::min(next, lane->held.look_at_ms());
-      if (lane->limiter->active() && !ToSubmit(*lane).empty() && !lane->full && lane->Takes(now_boot_ms_)) {
+      const bool may_go = !lane->full && lane->Takes(now_boot_ms_) && !context_.quarantine.is_held();
+      if (lane->limiter->active() && !ToSubmit(*lane).empty() && may_go) {
         next = std::min(next, lane->limiter->FreeAtMs());
       }
     }

@@ -44,8 +44,13 @@ Result<int> LogReader::PartitionCount(const std::string& topic, int wait_ms) {
   const rd_kafka_metadata_t* metadata = nullptr;
   const rd_kafka_resp_err_t error = rd_kafka_metadata(client_.get(), 0, handle.get(), &metadata, wait_ms);
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return Unanswered(rd_kafka_err2str(error));
-  const int count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+  const bool known = metadata->topic_cnt == 1;
+  const int count = known ? metadata->topics[0].partition_cnt : 0;
+  const rd_kafka_resp_err_t reason = known ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_NO_ERROR;
   rd_kafka_metadata_destroy(metadata);
+  if (reason != RD_KAFKA_RESP_ERR_NO_ERROR && reason != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+    return Unanswered("topic " + topic + ": " + rd_kafka_err2str(reason));
+  }
   if (count == 0) return Status::NotFound("the topic " + topic + " is missing: `postbus topics create` makes it");
   return count;
 }

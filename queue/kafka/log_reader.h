@@ -8,8 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "event/status.h"
 #include "queue/kafka/kafka_config.h"
 #include "queue/kafka/rdkafka_handles.h"
+#include "queue/queue.h"
 
 namespace postbus::kafka {
 
@@ -26,7 +28,7 @@ class LogReader {
   LogReader(const LogReader&) = delete;
   LogReader& operator=(const LogReader&) = delete;
 
-  // kNotFound: there is no such topic. kUnavailable: no answer within `wait_ms`.
+  // kNotFound: there is no such topic. kUnavailable: no answer within `wait_ms`, or the topic cannot be read.
   Result<int> PartitionCount(const std::string& topic, int wait_ms);
   // Begins anew with these partitions and offsets; null: with none.
   Status Assign(const rd_kafka_topic_partition_list_t* partitions);

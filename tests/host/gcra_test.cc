@@ -33,6 +33,16 @@ TEST(GcraTest, NoneGoesBeforeAHold) {
 }
 
 // In no span of time more than burst + rate x time; and whoever asks all the time gets the whole rate.
+TEST(GcraTest, WhatIsGivenBackDoesNotShortenAHold) {
+  Gcra gcra(100, 100);
+  ASSERT_EQ(gcra.Take(64, 1'000), 64u);
+  gcra.HoldUntil(5'000);
+  gcra.GiveBack(54);
+  EXPECT_EQ(gcra.Take(1, 4'999), 0u);
+  EXPECT_EQ(gcra.FreeAtMs(), 5'000);
+  EXPECT_GT(gcra.Take(1, 5'000), 0u);
+}
+
 TEST(GcraTest, PropertyNeverTooManyNeverTooFew) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
-
-#include "host/plugin_set.h"
 
 namespace postbus {
 namespace {

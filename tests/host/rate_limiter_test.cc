@@ -40,14 +40,15 @@ TEST(RateLimiterTest, AHostGetsItsShareOfTheGroupsRate) {
 }
 
 TEST(RateLimiterTest, WhoAsksWhenItSaysGetsTheWholeRateInFewTurns) {
-  for (const double per_second : {20.0, 99.0, 1'000.0, 20'000.0}) {
+  constexpr int64_t kLateMs = 1;  // at each turn
+  for (const double per_second : {20.0, 60.0, 75.0, 99.0, 1'000.0, 20'000.0}) {
     RateLimiter limiter(Limit(per_second, 1));
     limiter.Take(1'000'000, 10'000);
     size_t taken = 0, turns = 0;
     for (int64_t now = limiter.FreeAtMs(); now < 20'000; now = std::max(now + 1, limiter.FreeAtMs()), ++turns) {
-      taken += limiter.Take(1'000'000, now);
+      taken += limiter.Take(1'000'000, now + (per_second > 50 ? kLateMs : 0));
     }
-    EXPECT_NEAR(static_cast<double>(taken), 10 * per_second, per_second * 0.02 + 1);
+    EXPECT_NEAR(static_cast<double>(taken), 10 * per_second, per_second * 0.02 + 1) << per_second;
     EXPECT_LE(turns, 10'000 / 5) << per_second;
   }
 }
@@ -91,6 +92,21 @@ TEST(RateLimiterTest, HoldsAsLongAsThePeerAsksFor) {
   EXPECT_GE(limiter.FreeAtMs(), 13'000);
   EXPECT_LE(limiter.FreeAtMs(), 13'005);
   EXPECT_EQ(limiter.Take(1, 13'000), 1u);
+}
+
+TEST(RateLimiterTest, RecoveryDoesNotHoldWhatMightGoBefore) {
+  RateLimiter limiter(Limit(200, 10'000));
+  limiter.Note(POSTBUS_THROTTLED, 0, 10'000);
+  ASSERT_EQ(limiter.per_second(), 100);
+  limiter.Refresh(1, 21'000);
+  ASSERT_EQ(limiter.per_second(), 200);
+  EXPECT_LE(limiter.FreeAtMs(), 21'000);
+  EXPECT_GT(limiter.Take(1'000, 21'000), 0u);
+}
+
+TEST(RateLimiterTest, ABurstThatIsNotSetIsATenthOfASecond) {
+  RateLimiter limiter(Limit(200, 0));
+  EXPECT_EQ(limiter.Take(1'000, 10'000), 20u);
 }
 
 TEST(RateLimiterTest, FindsALimitWhereNoneIsConfigured) {

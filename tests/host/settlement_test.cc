@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 
+#include "event/clock.h"
 #include "event/due_clock.h"
 #include "event/email_event.h"
 #include "tests/host/fake_queue.h"
