@@ -56,8 +56,9 @@ TEST_F(MakeConfTest, ConsumersNeverCommitOrSkipByThemselves) {
   EXPECT_EQ(Get(conf->get(), "group.instance.id"), "host-0");
   EXPECT_EQ(Get(conf->get(), "session.timeout.ms"), "10000");
   EXPECT_EQ(Get(conf->get(), "heartbeat.interval.ms"), "1000");
-  EXPECT_EQ(Get(conf->get(), "fetch.message.max.bytes"), "262144");
-  EXPECT_EQ(Get(conf->get(), "fetch.wait.max.ms"), "20");
+  EXPECT_EQ(Get(conf->get(), "fetch.message.max.bytes"), "65536");
+  EXPECT_EQ(Get(conf->get(), "queued.max.messages.kbytes"), "48");
+  EXPECT_EQ(Get(conf->get(), "fetch.wait.max.ms"), "10");
 }
 
 TEST_F(MakeConfTest, ProducersAreIdempotentAndCopiesNeverGiveUp) {
