@@ -23,6 +23,11 @@ from rig import COMMIT_SECONDS, PATIENCE_SECONDS, SESSION_SECONDS, Outcome, Rig,
 ANSWERS_MS = 20
 
 
+def enough_connections(rig: Rig, rate: float) -> None:
+    """For that rate, by each host alone, though the server takes its time."""
+    rig.write_config(transports=f"{{ primary: {rig.smtp(max_connections=max(16, int(rate / 20)))} }}")
+
+
 def some_slow(rng) -> str:
     """So that there are always mails before it, too, which others of their partition have overtaken."""
     return "data-slow" if rng.random() < 0.03 else ""
@@ -36,7 +41,7 @@ R_T = "the last commit interval and round trip, by id"
 
 def kill_one_of_three(rig: Rig, kills: int, rate: float, away_every: int, judge_stands: bool = False) -> Outcome:
     """Each `away_every`th time the host stays away until its session is over, so that its partitions move."""
-    rig.write_config(transports=f"{{ primary: {rig.smtp(max_connections=max(16, int(rate / 20)))} }}")
+    enough_connections(rig, rate)
     rig.make_topics()
     labels = ("a", "b", "c")
     api = rig.start_api()
@@ -93,6 +98,7 @@ def longest_stand(rig: Rig, feeder, label: str, begin: float, end: float) -> flo
 
 
 def kill_all(rig: Rig, hosts: int, rate: float, seconds: float, down: float) -> Outcome:
+    enough_connections(rig, rate)
     rig.make_topics()
     labels = ["a", "b", "c"][:hosts]
     api = rig.start_api()
@@ -117,6 +123,7 @@ def kill_all(rig: Rig, hosts: int, rate: float, seconds: float, down: float) -> 
 
 def power_loss(rig: Rig, kills: int, rate: float) -> Outcome:
     """The journal is of an earlier boot then, and begun anew: here it is removed."""
+    enough_connections(rig, rate)
     rig.make_topics()
     api = rig.start_api()
     host = rig.start_host("a")
@@ -139,6 +146,7 @@ def power_loss(rig: Rig, kills: int, rate: float) -> Outcome:
 
 
 def stop_under_load(rig: Rig, stops: int, rate: float) -> Outcome:
+    enough_connections(rig, rate)
     rig.make_topics()
     api = rig.start_api()
     host = rig.start_host("a")
@@ -162,6 +170,7 @@ def stop_under_load(rig: Rig, stops: int, rate: float) -> Outcome:
 
 
 def zombie(rig: Rig, rate: float, seconds: float) -> Outcome:
+    enough_connections(rig, rate)
     rig.make_topics()
     api = rig.start_api()
     rig.start_host("a")
